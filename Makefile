@@ -1,0 +1,43 @@
+# One way to do each thing. Needs python3 (3.11 or newer) with venv, and make; nothing else.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Without a header and an index address the lock is the same file wherever it is made.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+           --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet
+
+.PHONY: install demo dev test lint lock bench
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "order_pipeline needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/pip install --quiet --require-virtualenv "$$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install
+	$(BIN)/order-pipeline demo $(ARGS)
+
+dev: install
+	$(BIN)/order-pipeline dev $(ARGS)
+
+test: lint
+	$(BIN)/pytest $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@cp requirements.lock $(VENV)/requirements.lock && $(COMPILE) --output-file $(VENV)/requirements.lock \
+	  && cmp -s requirements.lock $(VENV)/requirements.lock \
+	  || { echo "requirements.lock is not what pyproject.toml asks for: run make lock"; exit 1; }
+
+lock: install
+	$(COMPILE) --output-file requirements.lock
+
+bench: install
+	$(BIN)/python -m bench $(ARGS)

@@ -1,0 +1,1 @@
+"""What the data team sees in the lineage graph, one module a lineage group."""

@@ -1,0 +1,1 @@
+"""How a marketplace speaks: the protocol, and one folder a platform."""

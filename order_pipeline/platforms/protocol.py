@@ -1,0 +1,161 @@
+"""What every marketplace can do for us: the OrderPlatform protocol and the records it hands over.
+
+Belongs here: platform-neutral values. Times are aware datetimes, money is Decimal yuan, ids are text
+(19 digits do not fit a double). Not here: anything a single platform does its own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A span of platform time, both ends aware and in whole seconds.
+
+    Platforms do not say whether their bounds are inclusive, so neighbouring windows share a second.
+    """
+
+    start: datetime
+    end: datetime
+
+
+class OrderItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an order; the fields are the columns of ``core.order_items``."""
+
+    item_id: str
+    num_iid: str | None
+    sku_id: str | None
+    sku_code: str | None
+    title: str | None
+    sku_properties: str | None
+    category_id: str | None
+    quantity: int
+    price: Decimal | None
+    total_fee: Decimal | None
+    discount_fee: Decimal | None
+    adjust_fee: Decimal | None
+    payment: Decimal | None
+    divided_payment: Decimal | None
+    status: str | None
+    refund_status: str | None
+    refund_id: str | None
+    shipped_at: datetime | None
+    ended_at: datetime | None
+    logistics_company: str | None
+    tracking_number: str | None
+    extra: Mapping[str, Any]
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One order as one answer showed it; the fields are the columns of ``core.orders``, plus its lines.
+
+    ``extra`` keeps every field of the answer that has no column, as it came.
+    """
+
+    order_id: str
+    status: str
+    type: str | None
+    created_at: datetime
+    paid_at: datetime | None
+    shipped_at: datetime | None
+    ended_at: datetime | None
+    modified_at: datetime
+    payment: Decimal | None
+    total_fee: Decimal | None
+    discount_fee: Decimal | None
+    adjust_fee: Decimal | None
+    post_fee: Decimal | None
+    received_payment: Decimal | None
+    step_status: str | None
+    step_paid_fee: Decimal | None
+    promised_ship_at: datetime | None
+    shipping_type: str | None
+    seller_flag: int | None
+    buyer_open_uid: str | None
+    receiver_state: str | None
+    receiver_city: str | None
+    receiver_district: str | None
+    buyer_message: str | None
+    seller_memo: str | None
+    trade_from: str | None
+    extra: Mapping[str, Any]
+    items: tuple[OrderItem, ...]
+
+
+class RejectedRecord(msgspec.Struct, frozen=True):
+    """A record that could not be read, kept whole so that it can be replayed.
+
+    ``body`` is the record as JSON text in ASCII, so that NUL and lone surrogates survive as escapes.
+    ``order_id`` and ``modified_at`` are what could still be read of it.
+    """
+
+    order_id: str | None
+    modified_at: datetime | None
+    reason: str
+    body: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer of the platform, as it came.
+
+    ``body`` is the JSON text; raw control characters inside strings, which no JSON parser takes, are
+    stored escaped. ``sent_at`` is the platform's time when the request left us (never later than it was),
+    so the answer holds every change up to then.
+    """
+
+    method: str
+    request_id: str | None
+    sent_at: datetime
+    body: str
+
+
+class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a list. ``window`` is what was asked for; ``has_more``: the walk goes on after it."""
+
+    answer: Answer
+    window: Window
+    page_no: int
+    has_more: bool
+    orders: tuple[Order, ...]
+    rejected: tuple[RejectedRecord, ...]
+
+
+class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of one order: exactly one of ``order`` and ``rejected`` is there."""
+
+    answer: Answer
+    order: Order | None
+    rejected: RejectedRecord | None
+
+
+class OrderPlatform(Protocol):
+    """A shop's door to its marketplace. Safe to use from several threads at once.
+
+    Every method raises ``traffic.errors.CallError`` when, after the retries that its class allows,
+    there is no usable answer; no method ever takes a broken answer for "no data".
+    """
+
+    def now(self) -> datetime:
+        """Ask the platform for its time (whole seconds, never later than it is); later answers' ``sent_at`` follow it."""
+        ...
+
+    def created_orders(self, window: Window) -> Iterator[OrderPage]:
+        """Walk the orders created in the window. Every order that is there throughout comes at least once."""
+        ...
+
+    def changed_orders(self, window: Window) -> Iterator[OrderPage]:
+        """Walk the orders last modified in the window, while they move.
+
+        Every order whose last change lies in the window when the walk ends comes at least once; an order
+        that changes meanwhile leaves the window for a later one. The same (order, modified) comes only once.
+        """
+        ...
+
+    def order(self, order_id: str) -> OrderDetail:
+        """Fetch one order whole. Raises NotFoundError when the platform does not serve it (any more)."""
+        ...

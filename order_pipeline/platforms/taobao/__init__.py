@@ -1,0 +1,1 @@
+"""Taobao Open Platform: signing, client, errors, paging, parsing."""

@@ -1,0 +1,1 @@
+"""Thin Dagster resources over the rooms below: configuration in, client out."""

@@ -1,0 +1,1 @@
+"""What every call passes through, whatever the platform. Knows no platform and no Dagster."""

@@ -1,0 +1,74 @@
+"""What can go wrong with a call, whatever the platform: the small taxonomy that retry and reports decide by.
+
+Belongs here: the classes and the one sentence they print. Not here: how a platform's codes map to
+them (platforms/<name>/errors.py), nor how long to wait (retry.py).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CallError(Exception):
+    """A call that brought no usable answer.
+
+    The message is one line that a person on call can act upon: what was attempted, on what, why it
+    failed, whether a retry helps and what to do. It never holds a secret or personal data.
+
+    Attributes:
+        attempted: the call and what it was about, e.g. ``taobao.trade.fullinfo.get of order 123, shop a``.
+        reason: why it failed, in the platform's words and codes where there are any.
+        remedy: what a person can do.
+        request_id: the platform's own number of the call, where it sent one.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, attempted: str, reason: str, *, remedy: str, request_id: str | None = None) -> None:
+        self.attempted = attempted
+        self.reason = reason
+        self.remedy = remedy
+        self.request_id = request_id
+        request = f" (request {request_id})" if request_id else ""
+        retry = "a retry may help" if self.retryable else "a retry does not help"
+        super().__init__(f"{attempted} failed: {reason}{request}; {retry}; {remedy}")
+
+
+class TransientError(CallError):
+    """The network, the gateway or the platform's service side stumbled; the same call may go through."""
+
+    retryable = True
+
+
+class MalformedAnswerError(CallError):
+    """Something came back that is no answer of the contract. Never read as "no data"; worth asking again."""
+
+    retryable = True
+
+
+class ThrottledError(CallError):
+    """The platform refused the call for its number. It says for how long.
+
+    Attributes:
+        ban_seconds: how long the platform will go on refusing, in seconds.
+    """
+
+    retryable = True
+
+    def __init__(
+        self, attempted: str, reason: str, *, remedy: str, ban_seconds: float, request_id: str | None = None
+    ) -> None:
+        super().__init__(attempted, reason, remedy=remedy, request_id=request_id)
+        self.ban_seconds = ban_seconds
+
+
+class AuthorizationError(CallError):
+    """The session, the app key or the signature is not accepted: a person has to act."""
+
+
+class CallerError(CallError):
+    """The platform says the call itself is wrong. Asking again the same way brings the same answer."""
+
+
+class NotFoundError(CallerError):
+    """The platform does not know the thing asked for, or serves it no longer."""
