@@ -1,0 +1,194 @@
+"""Where the pipeline finds its databases and shops: the environment and shops.yaml, read and checked.
+
+Belongs here: names of environment variables, the shape of shops.yaml, and the one-line complaint when
+either is wrong. Not here: opening anything that is configured.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+
+HOME = "ORDER_PIPELINE_HOME"
+DATABASE_URL = "ORDER_PIPELINE_DATABASE_URL"
+DAGSTER_URL = "DAGSTER_POSTGRES_URL"
+SHOPS = "ORDER_PIPELINE_SHOPS"
+
+DEFAULT_HOME = ".order_pipeline"
+DEFAULT_SHOPS = "shops.yaml"
+
+# The platform's own floor is far above it; a slower pace could not even keep up with one poll a minute.
+MIN_CALLS_PER_MINUTE = 10
+
+
+class ConfigurationError(Exception):
+    """Something is missing or wrong in the configuration; the message names file, key and remedy in one line."""
+
+
+class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One shop of one merchant. ``calls_per_minute`` is what the platform grants this app key; None: no limit."""
+
+    id: str
+    platform: str
+    gateway_url: str
+    app_key: str
+    app_secret: str
+    session_key: str
+    calls_per_minute: int | None = None
+    message_group: str | None = None
+
+    def __repr__(self) -> str:
+        """Leave the secrets out, as this ends up in logs and tracebacks."""
+        return f"Shop(id={self.id!r}, platform={self.platform!r}, gateway_url={self.gateway_url!r})"
+
+
+PLATFORMS = ("taobao",)
+REQUIRED = ("id", "platform", "gateway_url", "app_key", "app_secret", "session_key")
+
+
+def home() -> Path:
+    """Return the folder of everything that we keep on disk ourselves (embedded server, sandbox state), absolute."""
+    return Path(os.environ.get(HOME) or DEFAULT_HOME).resolve()
+
+
+def database_url() -> str | None:
+    """Return the warehouse's address with its driver spelled, or None for the embedded server.
+
+    Raises ConfigurationError when the address is not one of a PostgreSQL database.
+    """
+    return _postgres_url(DATABASE_URL)
+
+
+def dagster_url() -> str | None:
+    """Return the address of Dagster's own storage, or None for the embedded server."""
+    return _postgres_url(DAGSTER_URL)
+
+
+def with_driver(url: str) -> str:
+    """Spell the psycopg2 driver in a postgresql:// address, as SQLAlchemy's default driver changed with 2.1."""
+    return re.sub(r"^postgres(ql)?(\+psycopg2)?://", "postgresql+psycopg2://", url)
+
+
+def shops_path() -> Path:
+    """Return the path of shops.yaml, which need not exist."""
+    return Path(os.environ.get(SHOPS) or DEFAULT_SHOPS)
+
+
+def shops_are_named() -> bool:
+    """Return whether the environment names a shops file, which then has to be there."""
+    return bool(os.environ.get(SHOPS))
+
+
+def read_shops(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Shop, ...]:
+    """Read shops.yaml: a list of shops under the key ``shops``; ``${NAME}`` reads the environment.
+
+    Raises ConfigurationError naming the file, the shop, the key and the remedy.
+    """
+    environment = os.environ if environment is None else environment
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); check the path in {SHOPS}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        line = f" in line {place.line + 1}" if place else ""
+        raise ConfigurationError(f"{path}: is not YAML{line}; compare it with shops.example.yaml") from error
+    entries = document.get("shops") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise ConfigurationError(f"{path}: key 'shops' must be a list of shops; compare it with shops.example.yaml")
+    shops = tuple(_shop(path, number, entry, environment) for number, entry in enumerate(entries, 1))
+    seen: set[str] = set()
+    for shop in shops:
+        if shop.id in seen:
+            raise ConfigurationError(f"{path}: shop id '{shop.id}' appears twice; give each shop an id of its own")
+        seen.add(shop.id)
+    return shops
+
+
+def select_shops(shops: tuple[Shop, ...], ids: tuple[str, ...]) -> tuple[Shop, ...]:
+    """Return the named shops, all of them when none is named. Raises ConfigurationError for an unknown id."""
+    known = {shop.id: shop for shop in shops}
+    for wanted in ids:
+        if wanted not in known:
+            near = get_close_matches(wanted, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}"
+            raise ConfigurationError(f"--shop: no shop '{wanted}'; {hint}")
+    return tuple(known[wanted] for wanted in ids) or shops
+
+
+def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -> Shop:
+    if not isinstance(entry, dict):
+        raise ConfigurationError(f"{path}: shop {number} must be a mapping of keys; see shops.example.yaml")
+    name = f"shop '{entry['id']}'" if entry.get("id") else f"shop {number}"
+    fields = Shop.__struct_fields__
+    for key in entry:
+        if key not in fields:
+            near = get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(fields)}"
+            raise ConfigurationError(f"{path}: {name}: unknown key '{key}'; {hint}")
+    filled = {key: _fill(path, name, key, value, environment) for key, value in entry.items()}
+    for key in REQUIRED:
+        if filled.get(key) in (None, ""):
+            raise ConfigurationError(f"{path}: {name}: key '{key}' is missing; add it (see shops.example.yaml)")
+    try:
+        # Not strict: YAML reads an app key of digits as a number.
+        shop = msgspec.convert(
+            {
+                key: str(value) if key != "calls_per_minute" else value
+                for key, value in filled.items()
+                if value is not None
+            },
+            Shop,
+            strict=False,
+        )
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path}: {name}: {error}") from error
+    if shop.platform not in PLATFORMS:
+        raise ConfigurationError(
+            f"{path}: {name}: platform '{shop.platform}' is not known; use {' or '.join(PLATFORMS)}"
+        )
+    if urlsplit(shop.gateway_url).scheme not in ("http", "https") or not urlsplit(shop.gateway_url).hostname:
+        raise ConfigurationError(
+            f"{path}: {name}: key 'gateway_url' is no http address; Taobao's is https://eco.taobao.com/router/rest"
+        )
+    if shop.calls_per_minute is not None and shop.calls_per_minute < MIN_CALLS_PER_MINUTE:
+        raise ConfigurationError(
+            f"{path}: {name}: calls_per_minute must be {MIN_CALLS_PER_MINUTE} or more; leave it out for no limit"
+        )
+    return shop
+
+
+def _fill(path: Path, name: str, key: str, value: Any, environment: Mapping[str, str]) -> Any:
+    if not isinstance(value, str):
+        return value
+
+    def from_environment(match: re.Match[str]) -> str:
+        variable = match.group(1)
+        if not environment.get(variable):
+            raise ConfigurationError(
+                f"{path}: {name}: key '{key}' wants the environment variable {variable}, which is not set; "
+                f"set it, for example in .env"
+            )
+        return environment[variable]
+
+    return re.sub(r"\$\{(\w+)\}", from_environment, value)
+
+
+def _postgres_url(variable: str) -> str | None:
+    url = os.environ.get(variable)
+    if not url:
+        return None
+    if not re.match(r"^postgres(ql)?(\+psycopg2)?://", url):
+        raise ConfigurationError(
+            f"environment: {variable} is no PostgreSQL address; "
+            f"write it as postgresql://user:password@host:5432/database, or unset it for the embedded server"
+        )
+    return with_driver(url)

@@ -1,0 +1,23 @@
+"""The shops as a Dagster resource."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from order_pipeline.configuration import read_shops, select_shops
+from order_pipeline.resources.addresses import configured_shops
+from order_pipeline.sync.access import ShopAccess, open_shop
+
+
+class ShopsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The shops to work for. Left empty, ORDER_PIPELINE_SHOPS counts, else ./shops.yaml, else the sandbox shop."""
+
+    path: str | None = None
+
+    def open(self, ids: Sequence[str] = ()) -> list[ShopAccess]:
+        """Make the named shops, or all of them, ready for work. Raises ConfigurationError for a wrong file or id."""
+        shops = read_shops(Path(self.path)) if self.path else configured_shops()
+        return [open_shop(shop) for shop in select_shops(shops, tuple(ids))]

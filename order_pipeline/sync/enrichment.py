@@ -1,0 +1,203 @@
+"""The second half of an order's way: the worklist's orders, fetched whole and loaded.
+
+Belongs here: draining the worklist of a shop. Not here: who puts orders on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Engine
+
+from order_pipeline.platforms.protocol import OrderDetail
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.storing import store_call_log, store_details
+from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallError, NotFoundError, ThrottledError
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.worklist import Outcome, PendingOrder, depth, settle, take, worker
+
+# A `requests` call costs about 1 ms of CPU, so more threads pay only where the platform answers slowly.
+DETAIL_THREADS = 8
+# A transaction for 200 orders: its fixed cost is shared, and a crash costs 200 calls at most.
+ORDERS_PER_BATCH = 200
+
+# A detail asked for this soon after its own modified second may miss a change later in that second (architecture §3).
+SAME_SECOND_MARGIN = timedelta(seconds=2)
+SAME_SECOND_WAIT_SECONDS = 3.0
+# How long a drain waits for orders that are due soon, so that a same-second refetch ends in the same run.
+WAIT_FOR_DUE_SECONDS = 5.0
+
+FIRST_BACKOFF_SECONDS = 15.0
+LONGEST_BACKOFF_SECONDS = 900.0
+# A detail that stays older than the list for that long (about 15 minutes of tries; lists and details disagree for
+# about ten during sales, contract §7.9) is given up until somebody says something newer.
+STALE_ATTEMPTS = 8
+
+UNTIL_SAID_AGAIN = float("inf")
+
+
+class Drained(NamedTuple):
+    """What became of the orders that were taken: how many each."""
+
+    fetched: int = 0
+    loaded: int = 0
+    quarantined: int = 0
+    unavailable: int = 0
+    put_back: int = 0
+
+
+class Enrichment(NamedTuple):
+    """What came of draining a shop's worklist."""
+
+    shop_id: str
+    drained: Drained
+    calls: int
+    seconds: float
+
+
+class Fetched(NamedTuple):
+    """An order that was taken and what the platform said."""
+
+    pending: PendingOrder
+    answer: OrderDetail | CallError
+
+
+def outcome_of(fetched: Fetched, refusal: str | None = None) -> Outcome:
+    """Decide what becomes of an order on the worklist once the platform has answered. Pure.
+
+    ``refusal``: why the warehouse would not take it, where it did not.
+    """
+    pending, answer = fetched
+    if refusal:
+        return _outcome(pending, UNTIL_SAID_AGAIN, f"quarantined: {refusal}")
+    if isinstance(answer, NotFoundError):
+        return _outcome(pending, UNTIL_SAID_AGAIN, f"the platform does not serve its details: {answer.reason}")
+    if isinstance(answer, CallerError):
+        return _outcome(pending, UNTIL_SAID_AGAIN, str(answer))
+    if isinstance(answer, CallError):
+        return _outcome(pending, _backoff_seconds(pending.attempts), str(answer))
+    if answer.order is None:
+        reason = answer.rejected.reason if answer.rejected else "no order in the answer"
+        return _outcome(pending, UNTIL_SAID_AGAIN, f"quarantined: {reason}")
+    modified = answer.order.modified_at
+    if modified < pending.seen_modified:
+        stale = f"the details are of {modified:%F %T}, older than the list said ({pending.seen_modified:%F %T})"
+        given_up = pending.attempts >= STALE_ATTEMPTS
+        return _outcome(pending, UNTIL_SAID_AGAIN if given_up else _backoff_seconds(pending.attempts), stale)
+    if answer.answer.sent_at - modified < SAME_SECOND_MARGIN:
+        return Outcome(pending.order_id, pending.version, modified, SAME_SECOND_WAIT_SECONDS, None)
+    return Outcome(pending.order_id, pending.version, modified, None, None)
+
+
+def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) -> Enrichment:
+    """Fetch and load every order of the shop that is due, until none is left.
+
+    Details are fetched in parallel while the batch before is loaded. Rows and cleared work land in one
+    transaction, so a crash anywhere leaves the work on the list. Several drains may run at once.
+
+    Raises the CallError that no other order would survive either (authorisation, a long ban, a platform that
+    answers nothing), after what was fetched is loaded; DatabaseUnreachableError without the warehouse.
+    """
+    started = time.monotonic()
+    calls_before = access.calls.total
+    total = Drained()
+    with worker(engine) as key, _pool(threads) as pool:
+        access.platform.now()
+        fetching: list[tuple[PendingOrder, Future[OrderDetail]]] = []
+        hopeless: CallError | None = None
+        while True:
+            ahead = [] if hopeless else _start(access, engine, key, pool, wait=not fetching)
+            if not ahead and not fetching:
+                break
+            fetched = _collect(fetching)
+            hopeless = hopeless or _hopeless(fetched)
+            total = Drained(*map(sum, zip(total, _load(access, engine, fetched), strict=True)))
+            fetching = ahead
+        if hopeless:
+            raise hopeless
+    return Enrichment(access.shop.id, total, access.calls.total - calls_before, time.monotonic() - started)
+
+
+def _start(
+    access: ShopAccess, engine: Engine, key: int, pool: ThreadPoolExecutor, *, wait: bool
+) -> list[tuple[PendingOrder, Future[OrderDetail]]]:
+    """Take a batch and begin to fetch it; with nothing due, wait for what is due in a moment."""
+    while True:
+        with transaction(engine) as connection:
+            taken = take(connection, access.shop.id, key, ORDERS_PER_BATCH)
+            soon = None if taken or not wait else depth(connection, access.shop.id).next_due_seconds
+        if taken or soon is None or soon > WAIT_FOR_DUE_SECONDS:
+            return [(pending, pool.submit(access.platform.order, pending.order_id)) for pending in taken]
+        time.sleep(max(soon, 0.05))
+
+
+def _collect(fetching: Sequence[tuple[PendingOrder, Future[OrderDetail]]]) -> list[Fetched]:
+    fetched = []
+    for pending, future in fetching:
+        try:
+            fetched.append(Fetched(pending, future.result()))
+        except CallError as error:
+            fetched.append(Fetched(pending, error))
+            if isinstance(error, AuthorizationError | ThrottledError):
+                # The rest would be refused too: do not ask, put them back.
+                fetched += [
+                    Fetched(other, error) if waiting.cancel() else _finished(other, waiting)
+                    for other, waiting in fetching[len(fetched) :]
+                ]
+                break
+    return fetched
+
+
+def _finished(pending: PendingOrder, future: Future[OrderDetail]) -> Fetched:
+    try:
+        return Fetched(pending, future.result())
+    except CallError as error:
+        return Fetched(pending, error)
+
+
+def _hopeless(fetched: Sequence[Fetched]) -> CallError | None:
+    """Return the error that makes going on pointless, if there is one."""
+    errors = [answer for _, answer in fetched if isinstance(answer, CallError)]
+    for error in errors:
+        if isinstance(error, AuthorizationError | ThrottledError):
+            return error
+    retryable = [error for error in errors if error.retryable]
+    return retryable[0] if retryable and len(retryable) == len(fetched) else None
+
+
+def _load(access: ShopAccess, engine: Engine, fetched: Sequence[Fetched]) -> Drained:
+    if not fetched:
+        return Drained()
+    details = [answer for _, answer in fetched if isinstance(answer, OrderDetail)]
+    with transaction(engine) as connection:
+        stored = store_details(connection, access, details)
+        outcomes = [outcome_of(each, stored.refused.get(each.pending.order_id)) for each in fetched]
+        # In one order everywhere, so that two drains cannot deadlock.
+        settle(connection, access.shop.id, sorted(outcomes))
+        store_call_log(connection, access)
+    unavailable = sum(outcome.due_again == UNTIL_SAID_AGAIN for outcome in outcomes)
+    put_back = sum(outcome.due_again not in (None, UNTIL_SAID_AGAIN) for outcome in outcomes)
+    return Drained(len(details), stored.loaded, stored.quarantined, unavailable - stored.quarantined, put_back)
+
+
+def _outcome(pending: PendingOrder, due_again: float, problem: str) -> Outcome:
+    return Outcome(pending.order_id, pending.version, None, due_again, problem)
+
+
+def _backoff_seconds(attempts: int) -> float:
+    return float(min(FIRST_BACKOFF_SECONDS * 2 ** (attempts - 1), LONGEST_BACKOFF_SECONDS))
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Open a thread pool that drops what is queued when the work fails or is interrupted."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch-details")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,197 @@
+"""The first half of an order's way: lists of the platform into raw pages, rows and the worklist.
+
+Belongs here: walking a window and storing it batch by batch, the watermark with the last. Not here: the walk
+itself (platforms), the rows (storing).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine
+
+from order_pipeline.platforms.protocol import OrderPage, Window
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.storing import Stored, store_call_log, store_list_pages
+from order_pipeline.sync.windows import (
+    OVERLAP,
+    SETTLE_LAG,
+    changed_window,
+    created_window,
+    moved_watermark,
+)
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.watermarks import (
+    INCREMENTS,
+    begin_watermark,
+    mark_history_day,
+    move_watermark,
+    read_watermark,
+)
+
+HISTORY = "history"
+
+# 1,000 orders a transaction: the merge's fixed cost is shared, and memory stays flat however long the walk is.
+PAGES_PER_BATCH = 10
+
+
+class Listing(NamedTuple):
+    """What came of listing one window of a shop. ``lag_seconds``: from the watermark to the platform's now."""
+
+    shop_id: str
+    window: Window | None
+    pages: int
+    listed: int
+    changed: int
+    quarantined: int
+    calls: int
+    seconds: float
+    watermark: datetime | None
+    lag_seconds: float | None
+
+
+def list_history(access: ShopAccess, engine: Engine, day: date) -> Listing:
+    """Load every order created on that day (Shanghai). The increment watermark begins before the first such load.
+
+    Raises CallError when the platform does not answer, DatabaseUnreachableError without the warehouse; what was
+    stored by then stays, and the day is not marked as loaded.
+    """
+    started = time.monotonic()
+    calls_before = access.calls.total
+    now = access.platform.now()
+    with transaction(engine) as connection:
+        watermark = begin_watermark(connection, access.shop.id, now - SETTLE_LAG)
+    window = created_window(day, now)
+
+    def finish(connection: Connection, stored: Stored) -> None:
+        # Good for today too: what is created after the window's end lies behind the watermark, so it comes as a change.
+        if window:
+            mark_history_day(connection, access.shop.id, day, stored.listed)
+
+    pages, stored = _load(access, engine, HISTORY, access.platform.created_orders, window, finish)
+    return _listing(access, window, pages, stored, calls_before, started, watermark, now)
+
+
+def list_changes(
+    access: ShopAccess, engine: Engine, day: date, *, overlap: timedelta = OVERLAP, whole_day: bool = False
+) -> Listing:
+    """Bring the changes of that day (Shanghai) up to date and move the watermark with them.
+
+    Raises CallError and DatabaseUnreachableError as ``list_history`` does; the watermark then stays.
+    """
+    started = time.monotonic()
+    calls_before = access.calls.total
+    now = access.platform.now()
+    with transaction(engine) as connection:
+        watermark = read_watermark(connection, access.shop.id)
+    window = changed_window(day, watermark, now, overlap=overlap, whole_day=whole_day)
+    moved = moved_watermark(watermark, window, now) if watermark and window else watermark
+
+    def finish(connection: Connection, _stored: Stored) -> None:
+        if moved:
+            move_watermark(connection, access.shop.id, moved)
+
+    pages, stored = _load(access, engine, INCREMENTS, access.platform.changed_orders, window, finish)
+    return _listing(access, window, pages, stored, calls_before, started, moved, now)
+
+
+def _load(
+    access: ShopAccess,
+    engine: Engine,
+    channel: str,
+    walk: Callable[[Window], Iterator[OrderPage]],
+    window: Window | None,
+    finish: Callable[[Connection, Stored], None],
+) -> tuple[int, Stored]:
+    """Walk the window and store it in batches; ``finish`` runs in the last one's transaction."""
+    total = Stored(0, 0, 0)
+    count = 0
+    if window is None:
+        return count, total
+    for batch, is_last in _batches(walk(window)):
+        with transaction(engine) as connection:
+            stored = store_list_pages(connection, access, channel, batch)
+            total = Stored(*(a + b for a, b in zip(total, stored, strict=True)))
+            store_call_log(connection, access)
+            if is_last:
+                finish(connection, total)
+        count += len(batch)
+    return count, total
+
+
+def _batches(pages: Iterator[OrderPage]) -> Iterator[tuple[list[OrderPage], bool]]:
+    """Group pages, fetched in a thread ahead of the loading, and say which group is the last. At least one comes."""
+    ahead: queue.Queue[OrderPage | BaseException | None] = queue.Queue(maxsize=2 * PAGES_PER_BATCH)
+    stopped = threading.Event()
+
+    def fetch() -> None:
+        end: BaseException | None = None
+        try:
+            for page in pages:
+                if not _put(ahead, page, stopped):
+                    return
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
+            end = error
+        _put(ahead, end, stopped)
+
+    fetcher = threading.Thread(target=fetch, name="fetch-pages", daemon=True)
+    fetcher.start()
+    try:
+        batch: list[OrderPage] = []
+        while True:
+            item = ahead.get()
+            if isinstance(item, BaseException):
+                if batch:
+                    yield batch, False
+                raise item
+            if item is None:
+                yield batch, True
+                return
+            if len(batch) == PAGES_PER_BATCH:
+                yield batch, False
+                batch = []
+            batch.append(item)
+    finally:
+        stopped.set()
+        fetcher.join()
+
+
+def _put(
+    target: queue.Queue[OrderPage | BaseException | None],
+    item: OrderPage | BaseException | None,
+    stopped: threading.Event,
+) -> bool:
+    while not stopped.is_set():
+        try:
+            target.put(item, timeout=0.1)
+        except queue.Full:
+            continue
+        return True
+    return False
+
+
+def _listing(
+    access: ShopAccess,
+    window: Window | None,
+    pages: int,
+    stored: Stored,
+    calls_before: int,
+    started: float,
+    watermark: datetime | None,
+    now: datetime,
+) -> Listing:
+    return Listing(
+        access.shop.id,
+        window,
+        pages,
+        *stored,
+        calls=access.calls.total - calls_before,
+        seconds=time.monotonic() - started,
+        watermark=watermark,
+        lag_seconds=(now - watermark).total_seconds() if watermark else None,
+    )

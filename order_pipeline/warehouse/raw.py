@@ -1,0 +1,36 @@
+"""raw.page: answers of the platform as they came.
+
+Belongs here: storing them. Not here: what is read from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from order_pipeline.warehouse.copying import copy_rows
+
+
+class RawPage(NamedTuple):
+    """One answer; the fields are the columns of ``raw.page`` behind shop, platform and channel."""
+
+    method: str
+    window_start: datetime | None
+    window_end: datetime | None
+    order_id: str | None
+    request_id: str | None
+    sent_at: datetime
+    body: str
+
+
+def store_pages(connection: Connection, shop_id: str, platform: str, channel: str, pages: Sequence[RawPage]) -> None:
+    """Store answers as they came. Asked for twice, they are stored twice: both were said."""
+    copy_rows(
+        connection,
+        "raw.page",
+        ("shop_id", "platform", "channel", *RawPage._fields),
+        [(shop_id, platform, channel, *page) for page in pages],
+    )

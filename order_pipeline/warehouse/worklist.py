@@ -1,0 +1,249 @@
+"""sync.pending_order: the one worklist. Channels say that an order changed; the enrichment step drains it.
+
+Belongs here: saying, leasing, clearing. Not here: fetching (sync/enrichment.py).
+
+A lease names a worker by the advisory lock that its session holds. When the worker dies, however suddenly,
+Postgres drops the lock and its leases are free at once; the time limit only catches a worker that hangs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine, text
+
+from order_pipeline.warehouse.copying import copy_rows, staging_table
+
+# First key of the workers' advisory locks: any number that nobody else uses in this database.
+WORKER_LOCKS = 7_302_442
+# A batch takes seconds; ten minutes means that its worker hangs or lost its session behind a pooler.
+LEASE = timedelta(minutes=10)
+
+
+class Said(NamedTuple):
+    """Somebody says that an order changed at that platform time."""
+
+    order_id: str
+    modified: datetime
+
+
+class PendingOrder(NamedTuple):
+    """An order taken from the worklist. ``version`` is handed back when it is cleared."""
+
+    order_id: str
+    seen_modified: datetime
+    version: int
+    attempts: int
+
+
+class Outcome(NamedTuple):
+    """What came of an order that was taken: done when ``due_again`` is None.
+
+    ``loaded_modified`` is the modified time of the detail that was loaded; the order stays on the list while a
+    newer one has been seen. ``due_again`` in seconds from now; infinite: until somebody says something newer.
+    """
+
+    order_id: str
+    version: int
+    loaded_modified: datetime | None
+    due_again: float | None
+    problem: str | None
+
+
+def say_changed(connection: Connection, shop_id: str, channel: str, said: Iterable[Said]) -> int:
+    """Put orders on the worklist unless their details are loaded in that version already; return how many are new.
+
+    A newer say wakes an order that waits; the same one again changes nothing.
+    """
+    newest: dict[str, datetime] = {}
+    for order_id, modified in said:
+        if order_id not in newest or newest[order_id] < modified:
+            newest[order_id] = modified
+    if not newest:
+        return 0
+    staging_table(connection, "staged_say", "sync.pending_order")
+    connection.execute(text("TRUNCATE staged_say"))
+    copy_rows(
+        connection,
+        "staged_say",
+        ("shop_id", "order_id", "seen_modified", "channel"),
+        # In one order everywhere, so that two sayers cannot deadlock.
+        [(shop_id, order_id, modified, channel) for order_id, modified in sorted(newest.items())],
+    )
+    result = connection.execute(
+        text("""
+            INSERT INTO sync.pending_order AS held (shop_id, order_id, seen_modified, channel)
+            SELECT s.shop_id, s.order_id, s.seen_modified, s.channel
+            FROM staged_say s
+            LEFT JOIN core.orders o ON o.shop_id = s.shop_id AND o.order_id = s.order_id
+            WHERE o.detail_modified_at IS NULL OR o.detail_modified_at < s.seen_modified
+            ORDER BY s.order_id
+            ON CONFLICT (shop_id, order_id) DO UPDATE
+            SET seen_modified = excluded.seen_modified, channel = excluded.channel, version = held.version + 1,
+                said_at = now(), due_at = now(), attempts = 0, last_problem = NULL
+            WHERE excluded.seen_modified > held.seen_modified
+        """)
+    )
+    return int(result.rowcount)
+
+
+def unknown_changes(connection: Connection, shop_id: str, said: Iterable[Said]) -> int:
+    """Return how many of these changes are news: neither loaded with details nor on the worklist."""
+    pairs = list(said)
+    count = connection.execute(
+        text("""
+            SELECT count(*)
+            FROM unnest(cast(:order_ids AS text[]), cast(:modified AS timestamptz[])) AS s (order_id, modified)
+            LEFT JOIN core.orders o ON o.shop_id = :shop_id AND o.order_id = s.order_id
+            LEFT JOIN sync.pending_order p ON p.shop_id = :shop_id AND p.order_id = s.order_id
+            WHERE coalesce(o.detail_modified_at, '-infinity') < s.modified
+              AND coalesce(p.seen_modified, '-infinity') < s.modified
+        """),
+        {
+            "shop_id": shop_id,
+            "order_ids": [order_id for order_id, _ in pairs],
+            "modified": [modified for _, modified in pairs],
+        },
+    ).scalar()
+    return int(count or 0)
+
+
+@contextmanager
+def worker(engine: Engine) -> Iterator[int]:
+    """Be a worker: hold an advisory lock of a session of our own while the block runs, and yield its key."""
+    key = secrets.randbelow(2**31)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:locks, :key)"), {"locks": WORKER_LOCKS, "key": key})
+        # Out of the transaction: an idle one would keep vacuum from cleaning the worklist.
+        connection.commit()
+        try:
+            yield key
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:locks, :key)"), {"locks": WORKER_LOCKS, "key": key})
+            connection.commit()
+
+
+def take(connection: Connection, shop_id: str, worker_key: int, limit: int) -> list[PendingOrder]:
+    """Lease due orders of a shop to a worker, longest due first; orders that others are at are passed over."""
+    rows = connection.execute(
+        text("""
+            WITH alive AS MATERIALIZED (
+                SELECT objid::bigint AS key FROM pg_locks
+                WHERE locktype = 'advisory' AND classid = :locks AND objsubid = 2 AND granted
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            ), due AS (
+                SELECT shop_id, order_id FROM sync.pending_order
+                WHERE shop_id = :shop_id AND due_at <= now()
+                  AND (leased_by IS NULL OR leased_until < now() OR leased_by NOT IN (SELECT key FROM alive))
+                ORDER BY due_at LIMIT :limit
+                FOR UPDATE SKIP LOCKED
+            )
+            UPDATE sync.pending_order p
+            SET leased_by = :worker, leased_until = now() + :lease, attempts = p.attempts + 1
+            FROM due WHERE p.shop_id = due.shop_id AND p.order_id = due.order_id
+            RETURNING p.order_id, p.seen_modified, p.version, p.attempts
+        """),
+        {"locks": WORKER_LOCKS, "shop_id": shop_id, "worker": worker_key, "lease": LEASE, "limit": limit},
+    )
+    return [PendingOrder(*row) for row in rows]
+
+
+def settle(connection: Connection, shop_id: str, outcomes: Sequence[Outcome]) -> None:
+    """Clear what is done and put back what is not, in the transaction that loads the details.
+
+    Only the version that was taken is touched: what somebody said meanwhile stays on the list, due now.
+    """
+    if not outcomes:
+        return
+    values = {
+        "shop_id": shop_id,
+        "order_ids": [outcome.order_id for outcome in outcomes],
+        "versions": [outcome.version for outcome in outcomes],
+        "loaded": [outcome.loaded_modified for outcome in outcomes],
+        "again": [outcome.due_again for outcome in outcomes],
+        "problems": [outcome.problem for outcome in outcomes],
+    }
+    given = """
+        unnest(cast(:order_ids AS text[]), cast(:versions AS integer[]), cast(:loaded AS timestamptz[]),
+               cast(:again AS double precision[]), cast(:problems AS text[]))
+        AS given (order_id, version, loaded, again, problem)
+    """
+    connection.execute(
+        text(f"""
+            DELETE FROM sync.pending_order p USING {given}
+            WHERE p.shop_id = :shop_id AND p.order_id = given.order_id AND p.version = given.version
+              AND given.again IS NULL AND given.loaded >= p.seen_modified
+        """),
+        values,
+    )
+    connection.execute(
+        text(f"""
+            UPDATE sync.pending_order p
+            SET leased_by = NULL, leased_until = NULL,
+                last_problem = CASE WHEN p.version = given.version THEN given.problem ELSE p.last_problem END,
+                due_at = CASE
+                    WHEN p.version <> given.version THEN p.due_at
+                    WHEN given.again = 'infinity' THEN 'infinity'
+                    ELSE now() + make_interval(secs => coalesce(given.again, 0))
+                END
+            FROM {given}
+            WHERE p.shop_id = :shop_id AND p.order_id = given.order_id
+        """),
+        values,
+    )
+
+
+def wake(connection: Connection, shop_id: str, order_ids: Sequence[str]) -> None:
+    """Make orders that wait due now."""
+    connection.execute(
+        text(
+            "UPDATE sync.pending_order SET due_at = now(), attempts = 0 "
+            "WHERE shop_id = :shop_id AND order_id = ANY(:order_ids)"
+        ),
+        {"shop_id": shop_id, "order_ids": list(order_ids)},
+    )
+
+
+def say_changed_between(connection: Connection, shop_id: str, start: datetime, end: datetime) -> int:
+    """Put every known order last modified in [start, end) back on the list, to fetch its details anew."""
+    result = connection.execute(
+        text("""
+            INSERT INTO sync.pending_order AS held (shop_id, order_id, seen_modified, channel)
+            SELECT shop_id, order_id, modified_at, 'refetch' FROM core.orders
+            WHERE shop_id = :shop_id AND modified_at >= :start AND modified_at < :end
+            ORDER BY order_id
+            ON CONFLICT (shop_id, order_id) DO UPDATE SET due_at = now(), attempts = 0
+        """),
+        {"shop_id": shop_id, "start": start, "end": end},
+    )
+    return int(result.rowcount)
+
+
+class Depth(NamedTuple):
+    """What is on the worklist: due now, waiting for a later time, and not served by the platform."""
+
+    due: int
+    later: int
+    unavailable: int
+    oldest_due_seconds: float | None
+    next_due_seconds: float | None
+
+
+def depth(connection: Connection, shop_id: str) -> Depth:
+    """Count the worklist of a shop."""
+    row = connection.execute(
+        text("""
+            SELECT count(*) FILTER (WHERE due_at <= now()),
+                   count(*) FILTER (WHERE due_at > now() AND due_at < 'infinity'),
+                   count(*) FILTER (WHERE due_at = 'infinity'),
+                   extract(epoch FROM now() - min(said_at) FILTER (WHERE due_at <= now()))::float,
+                   extract(epoch FROM min(due_at) FILTER (WHERE due_at > now() AND due_at < 'infinity') - now())::float
+            FROM sync.pending_order WHERE shop_id = :shop_id
+        """),
+        {"shop_id": shop_id},
+    ).one()
+    return Depth(*row)
