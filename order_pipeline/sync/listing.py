@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
@@ -40,15 +40,17 @@ HISTORY = "history"
 PAGES_PER_BATCH = 10
 
 
+# What the fetching thread hands over: a page, what stopped it, or None at the end.
+Ahead: TypeAlias = OrderPage | BaseException | None
+
+
 class Listing(NamedTuple):
     """What came of listing one window of a shop. ``lag_seconds``: from the watermark to the platform's now."""
 
     shop_id: str
     window: Window | None
     pages: int
-    listed: int
-    changed: int
-    quarantined: int
+    stored: Stored
     calls: int
     seconds: float
     watermark: datetime | None
@@ -109,14 +111,14 @@ def _load(
     finish: Callable[[Connection, Stored], None],
 ) -> tuple[int, Stored]:
     """Walk the window and store it in batches; ``finish`` runs in the last one's transaction."""
-    total = Stored(0, 0, 0)
+    total = Stored()
     count = 0
     if window is None:
         return count, total
     for batch, is_last in _batches(walk(window)):
         with transaction(engine) as connection:
             stored = store_list_pages(connection, access, channel, batch)
-            total = Stored(*(a + b for a, b in zip(total, stored, strict=True)))
+            total = Stored(*map(sum, zip(total, stored, strict=True)))
             store_call_log(connection, access)
             if is_last:
                 finish(connection, total)
@@ -126,7 +128,7 @@ def _load(
 
 def _batches(pages: Iterator[OrderPage]) -> Iterator[tuple[list[OrderPage], bool]]:
     """Group pages, fetched in a thread ahead of the loading, and say which group is the last. At least one comes."""
-    ahead: queue.Queue[OrderPage | BaseException | None] = queue.Queue(maxsize=2 * PAGES_PER_BATCH)
+    ahead: queue.Queue[Ahead] = queue.Queue(maxsize=2 * PAGES_PER_BATCH)
     stopped = threading.Event()
 
     def fetch() -> None:
@@ -161,14 +163,10 @@ def _batches(pages: Iterator[OrderPage]) -> Iterator[tuple[list[OrderPage], bool
         fetcher.join()
 
 
-def _put(
-    target: queue.Queue[OrderPage | BaseException | None],
-    item: OrderPage | BaseException | None,
-    stopped: threading.Event,
-) -> bool:
+def _put(ahead: queue.Queue[Ahead], item: Ahead, stopped: threading.Event) -> bool:
     while not stopped.is_set():
         try:
-            target.put(item, timeout=0.1)
+            ahead.put(item, timeout=0.1)
         except queue.Full:
             continue
         return True
@@ -189,9 +187,9 @@ def _listing(
         access.shop.id,
         window,
         pages,
-        *stored,
-        calls=access.calls.total - calls_before,
-        seconds=time.monotonic() - started,
-        watermark=watermark,
-        lag_seconds=(now - watermark).total_seconds() if watermark else None,
+        stored,
+        access.calls.total - calls_before,
+        time.monotonic() - started,
+        watermark,
+        (now - watermark).total_seconds() if watermark else None,
     )

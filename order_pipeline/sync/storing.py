@@ -27,11 +27,19 @@ _item_values = attrgetter(*ITEM_COLUMNS)
 
 
 class Stored(NamedTuple):
-    """What one transaction stored: records listed, changes that were news, records quarantined."""
+    """What list pages brought: records listed, changes that were news, records quarantined."""
 
-    listed: int
-    changed: int
+    listed: int = 0
+    changed: int = 0
+    quarantined: int = 0
+
+
+class StoredDetails(NamedTuple):
+    """What details brought: orders loaded, records quarantined, and why the warehouse refused an order, by id."""
+
+    loaded: int
     quarantined: int
+    refused: dict[str, str]
 
 
 def store_list_pages(connection: Connection, access: ShopAccess, channel: str, pages: Sequence[OrderPage]) -> Stored:
@@ -57,7 +65,7 @@ def store_list_pages(connection: Connection, access: ShopAccess, channel: str, p
     return Stored(sum(len(page.orders) + len(page.rejected) for page in pages), changed, len(rejected))
 
 
-def store_details(connection: Connection, access: ShopAccess, details: Sequence[OrderDetail]) -> Stored:
+def store_details(connection: Connection, access: ShopAccess, details: Sequence[OrderDetail]) -> StoredDetails:
     """Store whole orders: raw first, then the rows where newer, and what could not be read or loaded."""
     shop = access.shop
     orders = [(detail.order, detail.answer) for detail in details if detail.order]
@@ -75,7 +83,8 @@ def store_details(connection: Connection, access: ShopAccess, details: Sequence[
     rejected += [_refused(held) for held in refused]
     quarantine(connection, shop.id, shop.platform, DETAIL, rejected)
     settle_loaded(connection, shop.id, [order.order_id for order, _ in orders])
-    return Stored(len(details), len(orders) - len(refused), len(rejected))
+    reasons = {held.row.order_id: held.reason for held in refused}
+    return StoredDetails(len(orders) - len(reasons), len(rejected), reasons)
 
 
 def store_call_log(connection: Connection, access: ShopAccess) -> None:
