@@ -141,7 +141,7 @@ class OrderPlatform(Protocol):
     """
 
     def now(self) -> datetime:
-        """Ask the platform for its time (whole seconds, never later than it is); later answers' ``sent_at`` follow it."""
+        """Ask the platform for its time, never later than it really is; later ``sent_at`` follow it."""
         ...
 
     def created_orders(self, window: Window) -> Iterator[OrderPage]:

@@ -1,1 +1,1 @@
-"""Taobao Open Platform: signing, client, errors, paging, parsing."""
+"""Taobao and Tmall: how the Taobao Open Platform speaks."""

@@ -1,0 +1,257 @@
+"""One trade of an answer -> the Order it means, or a RejectedRecord that says why not (Taobao contract §4).
+
+Belongs here: which field holds what, and what a record needs to be believed. Not here: how a single value is
+read (values.py), nor the envelope around the trade (decoding.py).
+
+Strict on what the tables stand on (ids, times, status, money, quantities, lines), tolerant in types (§1.4), and nothing
+is dropped silently: what has no column goes to ``extra``, save personal data (fields.PERSONAL_FIELDS).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from order_pipeline.platforms.protocol import Order, OrderItem, RejectedRecord
+from order_pipeline.platforms.taobao.decoding import unwrap_list
+from order_pipeline.platforms.taobao.fields import PERSONAL_FIELDS
+from order_pipeline.platforms.taobao.values import (
+    UnreadableError,
+    read_code,
+    read_id,
+    read_integer,
+    read_moment,
+    read_money,
+    read_text,
+)
+
+# Deeper than any documented field (service_tags has four levels); what nests deeper could not be written out again.
+DEEPEST_EXTRA = 50
+
+_FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
+
+# Column -> (field of the answer, reader), in the order of protocol.Order; the rest is spelled out in the code.
+_TRADE_READERS = (
+    ("type", "type", read_code),
+    ("paid_at", "pay_time", read_moment),
+    ("shipped_at", "consign_time", read_moment),
+    ("ended_at", "end_time", read_moment),
+    ("total_fee", "total_fee", read_money),
+    ("discount_fee", "discount_fee", read_money),
+    ("adjust_fee", "adjust_fee", read_money),
+    ("post_fee", "post_fee", read_money),
+    ("received_payment", "received_payment", read_money),
+    ("step_status", "step_trade_status", read_code),
+    ("step_paid_fee", "step_paid_fee", read_money),
+    ("shipping_type", "shipping_type", read_code),
+    ("seller_flag", "seller_flag", read_integer),
+    ("buyer_open_uid", "buyer_open_uid", read_code),
+    ("receiver_state", "receiver_state", read_text),
+    ("receiver_city", "receiver_city", read_text),
+    ("receiver_district", "receiver_district", read_text),
+    ("buyer_message", "buyer_message", read_text),
+    ("seller_memo", "seller_memo", read_text),
+    ("trade_from", "trade_from", read_text),
+)
+_LINE_READERS = (
+    ("num_iid", "num_iid", read_code),
+    ("sku_id", "sku_id", read_code),
+    ("title", "title", read_text),
+    ("sku_properties", "sku_properties_name", read_text),
+    ("category_id", "cid", read_code),
+    ("price", "price", read_money),
+    ("total_fee", "total_fee", read_money),
+    ("discount_fee", "discount_fee", read_money),
+    ("adjust_fee", "adjust_fee", read_money),
+    ("divided_payment", "divide_order_fee", read_money),
+    ("status", "status", read_code),
+    ("refund_status", "refund_status", read_code),
+    ("refund_id", "refund_id", read_code),
+    ("shipped_at", "consign_time", read_moment),
+    ("ended_at", "end_time", read_moment),
+    ("logistics_company", "logistics_company", read_text),
+    ("tracking_number", "invoice_no", read_code),
+)
+
+_NOT_EXTRA_OF_TRADE = (
+    frozenset(field for _, field, _ in _TRADE_READERS)
+    | {"tid", "status", "created", "modified", "payment", "send_time", "orders"}
+    | PERSONAL_FIELDS
+)
+# outer_iid and outer_sku_id share a column, so both are kept as they came, too.
+_NOT_EXTRA_OF_LINE = frozenset(field for _, field, _ in _LINE_READERS) | {"oid", "num", "payment"} | PERSONAL_FIELDS
+
+
+def parse_trade(trade: object, *, text_is_clean: bool = False) -> Order | RejectedRecord:
+    """Read one trade.
+
+    Args:
+        trade: the object as the answer held it; times in it are GMT+8, money is yuan.
+        text_is_clean: no string in it holds a NUL or a lone surrogate (``decoding.Envelope`` knows); spares the search.
+
+    Returns:
+        The order, times aware; or, with the reason, the record that cannot be believed. Never raises on any JSON value.
+    """
+    if not isinstance(trade, dict):
+        return _rejected(trade, f"a {type(trade).__name__} instead of a trade")
+    try:
+        if not text_is_clean:
+            _refuse_forbidden_characters(trade)
+        return _parse(trade)
+    except UnreadableError as problem:
+        return _rejected(trade, str(problem))
+
+
+def read_record_id(record: object) -> str | None:
+    """Read the order's id of a record that may be broken, or None."""
+    try:
+        return read_id(record["tid"]) if isinstance(record, dict) else None
+    except (KeyError, UnreadableError):
+        return None
+
+
+def read_record_moment(record: object, field: str) -> datetime | None:
+    """Read the moment in a field of a record that may be broken, or None."""
+    try:
+        return read_moment(record.get(field)) if isinstance(record, dict) else None
+    except UnreadableError:
+        return None
+
+
+def _parse(trade: dict[str, Any]) -> Order:
+    get = trade.get
+    field = "tid"
+    try:
+        order_id = read_id(get(field))
+        field = "status"
+        status = _needed(read_code(get(field)))
+        field = "created"
+        created_at = _needed(read_moment(get(field)))
+        field = "modified"
+        modified_at = _needed(read_moment(get(field)))
+        field = "payment"
+        payment = _not_negative(read_money(get(field)))
+        columns: dict[str, Any] = {}
+        for column, field, read in _TRADE_READERS:
+            columns[column] = read(get(field))
+    except UnreadableError as problem:
+        raise UnreadableError(f"{field}: {problem}") from None
+    extra = {name: value for name, value in trade.items() if name not in _NOT_EXTRA_OF_TRADE}
+    _refuse_deep_values(extra)
+    promised_ship_at = None
+    if send_time := get("send_time"):
+        # Documented as text without a form: a promise in words is kept as it came.
+        try:
+            promised_ship_at = read_moment(send_time)
+        except UnreadableError:
+            extra["send_time"] = send_time
+    return Order(
+        order_id=order_id,
+        status=status,
+        created_at=created_at,
+        modified_at=modified_at,
+        payment=payment,
+        promised_ship_at=promised_ship_at,
+        extra=extra,
+        items=_parse_lines(get("orders")),
+        **columns,
+    )
+
+
+def _parse_lines(orders: object) -> tuple[OrderItem, ...]:
+    lines = unwrap_list(orders, "order")
+    if lines is None:
+        raise UnreadableError(f"orders: a {type(orders).__name__} is no list of lines")
+    if not lines:
+        raise UnreadableError("orders: not one line")
+    items = tuple([_parse_line(line, number) for number, line in enumerate(lines, 1)])
+    if len(items) > 1 and len({item.item_id for item in items}) < len(items):
+        raise UnreadableError("orders: two lines with the same oid")
+    return items
+
+
+def _parse_line(line: object, number: int) -> OrderItem:
+    if not isinstance(line, dict):
+        raise UnreadableError(f"orders: line {number} is a {type(line).__name__}")
+    get = line.get
+    field = "oid"
+    try:
+        item_id = read_id(get(field))
+        field = "num"
+        quantity = _needed(_not_negative(read_integer(get(field))))
+        field = "payment"
+        payment = _not_negative(read_money(get(field)))
+        field = "outer_sku_id"
+        sku_code = read_code(get(field))
+        if sku_code is None:
+            field = "outer_iid"
+            sku_code = read_code(get(field))
+        columns: dict[str, Any] = {}
+        for column, field, read in _LINE_READERS:
+            columns[column] = read(get(field))
+    except UnreadableError as problem:
+        raise UnreadableError(f"orders: line {number}: {field}: {problem}") from None
+    extra = {name: value for name, value in line.items() if name not in _NOT_EXTRA_OF_LINE}
+    _refuse_deep_values(extra)
+    return OrderItem(
+        item_id=item_id,
+        sku_code=sku_code,
+        quantity=quantity,
+        payment=payment,
+        extra=extra,
+        **columns,
+    )
+
+
+def _needed(value: Any) -> Any:
+    if value is None:
+        raise UnreadableError("missing")
+    return value
+
+
+def _not_negative(value: Any) -> Any:
+    if value is not None and value < 0:
+        raise UnreadableError(f"{value} is negative")
+    return value
+
+
+def _refuse_forbidden_characters(record: dict[str, Any]) -> None:
+    """PostgreSQL stores neither NUL nor lone surrogates, in no column and in no JSONB."""
+    waiting: list[Any] = [record]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            if _FORBIDDEN.search(value):
+                raise UnreadableError("a text in it holds a NUL character or a lone surrogate")
+        elif isinstance(value, dict):
+            waiting.extend(value)
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _refuse_deep_values(extra: Mapping[str, Any]) -> None:
+    level = [value for value in extra.values() if value.__class__ is dict or value.__class__ is list]
+    for _ in range(DEEPEST_EXTRA):
+        if not level:
+            return
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+    raise UnreadableError(f"a value in it is nested deeper than {DEEPEST_EXTRA} levels")
+
+
+def _rejected(record: object, reason: str) -> RejectedRecord:
+    if isinstance(record, dict):
+        record = {name: value for name, value in record.items() if name not in PERSONAL_FIELDS}
+    try:
+        body = json.dumps(record)
+    except (RecursionError, ValueError):
+        body = json.dumps(f"a {type(record).__name__} nested too deeply to be written out; see the raw answer")
+    return RejectedRecord(read_record_id(record), read_record_moment(record, "modified"), reason, body)
