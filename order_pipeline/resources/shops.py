@@ -1,7 +1,5 @@
 """The shops as a Dagster resource."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -70,12 +70,19 @@ def list_history(access: ShopAccess, engine: Engine, day: date) -> Listing:
         watermark = begin_watermark(connection, access.shop.id, now - SETTLE_LAG)
     window = created_window(day, now)
 
-    def finish(connection: Connection, stored: Stored) -> None:
+    order_ids: set[str] = set()
+
+    def pages_of(window: Window) -> Iterator[OrderPage]:
+        for page in access.platform.created_orders(window):
+            order_ids.update(order.order_id for order in page.orders)
+            yield page
+
+    def finish(connection: Connection) -> None:
         # Good for today too: what is created after the window's end lies behind the watermark, so it comes as a change.
         if window:
-            mark_history_day(connection, access.shop.id, day, stored.listed)
+            mark_history_day(connection, access.shop.id, day, len(order_ids))
 
-    pages, stored = _load(access, engine, HISTORY, access.platform.created_orders, window, finish)
+    pages, stored = _load(access, engine, HISTORY, pages_of, window, finish)
     return _listing(access, window, pages, stored, calls_before, started, watermark, now)
 
 
@@ -94,7 +101,7 @@ def list_changes(
     window = changed_window(day, watermark, now, overlap=overlap, whole_day=whole_day)
     moved = moved_watermark(watermark, window, now) if watermark and window else watermark
 
-    def finish(connection: Connection, _stored: Stored) -> None:
+    def finish(connection: Connection) -> None:
         if moved:
             move_watermark(connection, access.shop.id, moved)
 
@@ -108,7 +115,7 @@ def _load(
     channel: str,
     walk: Callable[[Window], Iterator[OrderPage]],
     window: Window | None,
-    finish: Callable[[Connection, Stored], None],
+    finish: Callable[[Connection], None],
 ) -> tuple[int, Stored]:
     """Walk the window and store it in batches; ``finish`` runs in the last one's transaction."""
     total = Stored()
@@ -121,7 +128,7 @@ def _load(
             total = Stored(*map(sum, zip(total, stored, strict=True)))
             store_call_log(connection, access)
             if is_last:
-                finish(connection, total)
+                finish(connection)
         count += len(batch)
     return count, total
 

@@ -164,3 +164,11 @@ def _merge_statement(source: Source) -> Any:
 
 
 _MERGES = {source: _merge_statement(source) for source in Source}
+
+
+def count_orders(connection: Connection, shop_ids: Sequence[str]) -> int:
+    """Return how many orders the shops have in the tables."""
+    count = connection.execute(
+        text("SELECT count(*) FROM core.orders WHERE shop_id = ANY(:shop_ids)"), {"shop_ids": list(shop_ids)}
+    )
+    return int(count.scalar() or 0)

@@ -1,0 +1,31 @@
+"""What a person can set when starting a run.
+
+Belongs here: run configuration of the assets. Not here: configuration of the deployment.
+"""
+
+import dagster as dg
+from pydantic import Field
+
+
+class ShopsConfig(dg.Config):
+    """Narrow a run to some shops."""
+
+    shops: list[str] = Field(default=[], description="Ids of the shops to work for; empty: all of shops.yaml.")
+
+
+class ChangesConfig(ShopsConfig):
+    """How much of a day's changes to list."""
+
+    whole_day: bool = Field(
+        default=False,
+        description="List the day from midnight, even where the watermark says that it is known already.",
+    )
+
+
+class DetailsConfig(ShopsConfig):
+    """Which details to fetch."""
+
+    refetch: bool = Field(
+        default=False,
+        description="Fetch every order last modified on the days of the run again, changed or not.",
+    )

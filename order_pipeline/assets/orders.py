@@ -1,0 +1,87 @@
+"""Group ``orders``: the platform's orders whole, as BI reads them.
+
+Belongs here: the enrichment step. Not here: how orders get on the worklist (assets/pages.py).
+"""
+
+import dagster as dg
+
+from order_pipeline.assets.configs import DetailsConfig
+from order_pipeline.assets.pages import RETRY, history_pages, increment_pages
+from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.reports import named_failures, table
+from order_pipeline.resources.shops import ShopsResource
+from order_pipeline.resources.warehouse import WarehouseResource
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.enrichment import Enrichment, drain
+from order_pipeline.sync.shops import for_each_shop
+from order_pipeline.sync.windows import day_window
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.orders import count_orders
+from order_pipeline.warehouse.quarantine import open_records
+from order_pipeline.warehouse.worklist import say_changed_between
+
+
+@dg.asset(
+    deps=[history_pages, increment_pages],
+    partitions_def=daily,
+    group_name="orders",
+    owners=["team:order-data"],
+    kinds={"postgres", "python"},
+    retry_policy=RETRY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    metadata={"dagster/table_name": "core.orders"},
+    check_specs=[dg.AssetCheckSpec("nothing_is_quarantined", asset="fullinfo_orders")],
+)
+def fullinfo_orders(
+    context: dg.AssetExecutionContext, config: DetailsConfig, warehouse: WarehouseResource, shops: ShopsResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Whole orders with their lines: every order on the worklist, whichever channel put it there.
+
+    The day of a run says which day's changes are surely in; it takes other due orders along.
+    """
+    engine = warehouse.engine
+    days = partition_days(context)
+
+    def enrich(access: ShopAccess) -> Enrichment:
+        if config.refetch:
+            for day in days:
+                window = day_window(day)
+                with transaction(engine) as connection:
+                    say_changed_between(connection, access.shop.id, window.start, window.end)
+        return drain(access, engine)
+
+    with named_failures():
+        accesses = shops.open(config.shops)
+        enrichments = for_each_shop(accesses, engine, enrich)
+    shop_ids = [access.shop.id for access in accesses]
+    with transaction(engine) as connection:
+        refused = open_records(connection, shop_ids)
+        orders = count_orders(connection, shop_ids)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": orders,
+            "orders_fetched": sum(each.drained.fetched for each in enrichments),
+            "orders_loaded": sum(each.drained.loaded for each in enrichments),
+            "orders_unavailable": sum(each.drained.unavailable for each in enrichments),
+            "orders_put_back": sum(each.drained.put_back for each in enrichments),
+            "calls": sum(each.calls for each in enrichments),
+            "seconds": round(sum(each.seconds for each in enrichments), 3),
+            "shops": table(
+                [
+                    {"shop": each.shop_id, **each.drained._asdict(), "calls": each.calls, "seconds": each.seconds}
+                    for each in enrichments
+                ]
+            ),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="nothing_is_quarantined",
+                asset_key="fullinfo_orders",
+                passed=not refused,
+                description=None
+                if not refused
+                else f"{len(refused)} records wait in sync.quarantine; the tables lack what they say",
+                metadata={"open": len(refused), **({"sample": table(refused[:10])} if refused else {})},
+            )
+        ],
+    )

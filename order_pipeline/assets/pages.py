@@ -1,0 +1,108 @@
+"""Group ``raw``: pages of the platform's lists, and the worklist they feed.
+
+Belongs here: history by day of creation, increments by day of change. Not here: details (assets/orders.py).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from order_pipeline.assets.configs import ChangesConfig, ShopsConfig
+from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.reports import named_failures, table
+from order_pipeline.resources.shops import ShopsResource
+from order_pipeline.resources.warehouse import WarehouseResource
+from order_pipeline.sync.listing import Listing, list_changes, list_history
+from order_pipeline.sync.shops import for_each_shop
+
+# A call has its own retries; this layer is for a gateway that is away for longer than they last.
+RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+_RAW: dict[str, Any] = {
+    "partitions_def": daily,
+    "group_name": "raw",
+    "owners": ["team:order-data"],
+    "kinds": {"postgres", "python"},
+    "retry_policy": RETRY,
+    "backfill_policy": dg.BackfillPolicy.multi_run(max_partitions_per_run=31),
+    "metadata": {"dagster/table_name": "raw.page"},
+}
+
+
+@dg.asset(**_RAW, check_specs=[dg.AssetCheckSpec("every_record_was_read", asset="history_pages")])
+def history_pages(
+    context: dg.AssetExecutionContext, config: ShopsConfig, warehouse: WarehouseResource, shops: ShopsResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Orders by day of creation (Asia/Shanghai): the first load, and the way to load a past day again."""
+    with named_failures():
+        listings = for_each_shop(
+            shops.open(config.shops),
+            warehouse.engine,
+            lambda access: [list_history(access, warehouse.engine, day) for day in partition_days(context)],
+        )
+    return _result("history_pages", [listing for of_shop in listings for listing in of_shop])
+
+
+@dg.asset(**_RAW, check_specs=[dg.AssetCheckSpec("every_record_was_read", asset="increment_pages")])
+def increment_pages(
+    context: dg.AssetExecutionContext, config: ChangesConfig, warehouse: WarehouseResource, shops: ShopsResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Orders by day of their last change (Asia/Shanghai), from just before the watermark on."""
+    with named_failures():
+        listings = for_each_shop(
+            shops.open(config.shops),
+            warehouse.engine,
+            lambda access: [
+                list_changes(access, warehouse.engine, day, whole_day=config.whole_day)
+                for day in partition_days(context)
+            ],
+        )
+    return _result("increment_pages", [listing for of_shop in listings for listing in of_shop])
+
+
+def _result(asset: str, listings: Sequence[Listing]) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Report what was listed: totals that plot over the partitions, and a row a shop."""
+    quarantined = sum(listing.stored.quarantined for listing in listings)
+    lags = [listing.lag_seconds for listing in listings if listing.lag_seconds is not None]
+    by_shop = {
+        shop_id: [listing for listing in listings if listing.shop_id == shop_id]
+        for shop_id in dict.fromkeys(listing.shop_id for listing in listings)
+    }
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/partition_row_count": sum(listing.pages for listing in listings),
+            "orders_listed": sum(listing.stored.listed for listing in listings),
+            "orders_changed": sum(listing.stored.changed for listing in listings),
+            "records_quarantined": quarantined,
+            "calls": sum(listing.calls for listing in listings),
+            "seconds": round(sum(listing.seconds for listing in listings), 3),
+            "watermark_lag_seconds": round(max(lags, default=0.0), 3),
+            "shops": table(
+                [
+                    {
+                        "shop": shop_id,
+                        "windows": len([listing for listing in of_shop if listing.window]),
+                        "pages": sum(listing.pages for listing in of_shop),
+                        "listed": sum(listing.stored.listed for listing in of_shop),
+                        "changed": sum(listing.stored.changed for listing in of_shop),
+                        "quarantined": sum(listing.stored.quarantined for listing in of_shop),
+                        "calls": sum(listing.calls for listing in of_shop),
+                        "watermark": of_shop[-1].watermark,
+                    }
+                    for shop_id, of_shop in by_shop.items()
+                ]
+            ),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="every_record_was_read",
+                asset_key=asset,
+                passed=quarantined == 0,
+                description=None
+                if quarantined == 0
+                else f"{quarantined} records could not be read and are kept whole in sync.quarantine with the reason",
+                metadata={"records_quarantined": quarantined},
+            )
+        ],
+    )

@@ -1,0 +1,38 @@
+"""What the assets tell the UI: numbers that plot, a row a shop, and failures that say what to do.
+
+Belongs here: turning reports of the sync room into Dagster's metadata. Not here: doing the work. No personal
+data ever: metadata is stored for good and everybody can read it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from order_pipeline.configuration import ConfigurationError
+from order_pipeline.sync.shops import ShopsFailedError
+from order_pipeline.warehouse.database import DatabaseUnreachableError
+
+
+@contextmanager
+def named_failures() -> Iterator[None]:
+    """Turn errors whose message is meant for people into a Dagster failure with just that message.
+
+    Retried by Dagster only where that can help.
+    """
+    try:
+        yield
+    except (ShopsFailedError, DatabaseUnreachableError) as error:
+        raise dg.Failure(str(error), allow_retries=getattr(error, "retryable", True)) from error
+    except ConfigurationError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
+    """Return a table of rows that share their keys."""
+    return dg.MetadataValue.table([dg.TableRecord({key: _cell(value) for key, value in row.items()}) for row in rows])
+
+
+def _cell(value: Any) -> str | int | float | bool | None:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,28 @@
+"""The jobs: what is run together.
+
+Belongs here: selections. Not here: when they run.
+"""
+
+import dagster as dg
+
+from order_pipeline.checks.orders import order_checks
+
+_nightly_checks = dg.AssetSelection.checks(*order_checks)
+
+load_history = dg.define_asset_job(
+    "load_history",
+    dg.AssetSelection.assets("history_pages", "fullinfo_orders"),
+    description="Orders by day of creation, with details: the first load, and the way to load past days again.",
+)
+sync_orders = dg.define_asset_job(
+    "sync_orders",
+    dg.AssetSelection.assets("increment_pages", "fullinfo_orders") - _nightly_checks,
+    description="What changed since the watermark, with details. Small and often, so without the nightly checks.",
+)
+close_day = dg.define_asset_job(
+    "close_day",
+    dg.AssetSelection.assets("increment_pages", "fullinfo_orders"),
+    description="A whole day of changes once more after it ended, with the checks of keys, money and counts.",
+)
+
+jobs = [load_history, sync_orders, close_day]

@@ -1,0 +1,68 @@
+"""Whether a shop has work, found out with one cheap call.
+
+Belongs here: looking. Not here: doing (listing, enrichment).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import NamedTuple
+
+from sqlalchemy import Engine
+
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.windows import OVERLAP, changed_window, day_of, due_days, due_history_days, moved_watermark
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.watermarks import loaded_history_days, move_watermark, read_beginning, read_watermark
+from order_pipeline.warehouse.worklist import Said, depth, unknown_changes
+
+
+class DueWork(NamedTuple):
+    """The days that have something to load, and the finding in words with numbers."""
+
+    history_days: tuple[date, ...]
+    changed_days: tuple[date, ...]
+    explanation: str
+
+
+def due_work(access: ShopAccess, engine: Engine) -> DueWork:
+    """Look whether the shop has created-days to load, changes that are not known yet, or details to fetch.
+
+    When one page shows every change up to now and all are known, the watermark moves on: that was a whole pass.
+    Raises CallError as the platform does, DatabaseUnreachableError without the warehouse.
+    """
+    shop_id = access.shop.id
+    now = access.platform.now()
+    today = day_of(now)
+    with transaction(engine) as connection:
+        began = read_beginning(connection, shop_id)
+        watermark = read_watermark(connection, shop_id)
+        loaded = loaded_history_days(connection, shop_id)
+        waiting = depth(connection, shop_id)
+    if began is None or watermark is None:
+        return DueWork(tuple(due_history_days(now, now, set())), (), f"shop {shop_id}: never loaded")
+    history = due_history_days(began, now, loaded)
+    if history:
+        return DueWork(tuple(history), (), f"shop {shop_id}: {len(history)} days of the first load are missing")
+    days = due_days(watermark, now)
+    if waiting.due:
+        return DueWork((), tuple(days), f"shop {shop_id}: {waiting.due} orders wait for their details")
+    if len(days) > 1:
+        return DueWork((), tuple(days), f"shop {shop_id}: {days[0]} is not closed yet")
+    window = changed_window(today, watermark, now)
+    if window is None:
+        return DueWork((), (), f"shop {shop_id}: the day has just begun")
+    page = next(iter(access.platform.changed_orders(window)))
+    said = [Said(order.order_id, order.modified_at) for order in page.orders]
+    with transaction(engine) as connection:
+        news = unknown_changes(connection, shop_id, said) + len(page.rejected)
+        if news or page.has_more:
+            more = " or more" if page.has_more else ""
+            return DueWork((), tuple(days), f"shop {shop_id}: {news}{more} changes since {watermark:%T}")
+        move_watermark(connection, shop_id, moved_watermark(watermark, window, now))
+    return DueWork(
+        (),
+        (),
+        f"shop {shop_id}: all {len(said)} changes of the last {OVERLAP.seconds // 60} minutes before "
+        f"{now:%T} are known, {waiting.later} orders wait for a later time",
+    )
