@@ -1,0 +1,143 @@
+"""One shop's orders: what has happened so far, what will, and in which order lists show it.
+
+Belongs here: the append-only change log and the windows over it. Not here: the wire (``methods``), the
+clock (``marketplace`` says what time it is). Not thread-safe: its marketplace holds the lock.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from order_pipeline.sandbox.clock import DAY_SECONDS
+from order_pipeline.sandbox.trade import Event, Placement, Trade, apply, open_trade
+
+# Lists and details reach back three months (contract 3.1, 3.2, 3.4): 92 days, the longest three calendar months.
+THREE_MONTHS_SECONDS = 92 * DAY_SECONDS
+
+# A pending event is one integer, (moment, order, step), so that hundreds of thousands of them sort fast and
+# equal moments are always applied in the same order, whenever and however often the platform is asked.
+_STEP_BITS = 10
+_ORDINAL_BITS = 34
+
+
+class Ledger:
+    """The trades of one shop; every moment is whole seconds since 1970 unless named ``_ms``."""
+
+    def __init__(self) -> None:
+        self._trades: list[Trade] = []
+        self._by_tid: dict[int, Trade] = {}
+        self._plans: dict[int, tuple[Placement, list[Event]]] = {}
+        self._pending: list[int] = []
+        self._index_of: dict[int, int] = {}
+        # Parallel columns, because a change log of hundreds of thousands of tuples would not fit a small machine.
+        self._created = array("q")
+        self._changed = array("q")
+        self._changed_index = array("l")
+        self._changed_version = array("l")
+
+    def __len__(self) -> int:
+        return len(self._trades)
+
+    def plan(self, lives: Iterable[tuple[Placement, Sequence[Event]]]) -> None:
+        """Take lives whose events have yet to happen; each life's ordinal must be new."""
+        packed: list[int] = []
+        for placement, events in lives:
+            ordinal = placement.ordinal
+            self._plans[ordinal] = (placement, list(events))
+            packed.extend(
+                ((event.at_ms << _ORDINAL_BITS | ordinal) << _STEP_BITS) | step for step, event in enumerate(events)
+            )
+        if len(packed) > len(self._pending):
+            self._pending.extend(packed)
+            self._pending.sort()
+        else:
+            for key in packed:
+                heapq.heappush(self._pending, key)
+
+    def advance(self, now_ms: int) -> None:
+        """Let everything happen that was due up to ``now_ms``, in the order of its moments."""
+        limit = (now_ms + 1) << (_ORDINAL_BITS + _STEP_BITS)
+        pending = self._pending
+        if not pending or pending[0] >= limit:
+            return
+        if self._trades:
+            while pending and pending[0] < limit:
+                self._happen(heapq.heappop(pending))
+        else:
+            # The first call replays the whole history: walking the sorted list beats popping a heap.
+            pending.sort()
+            due = bisect_left(pending, limit)
+            for key in pending[:due]:
+                self._happen(key)
+            del pending[:due]
+
+    def _happen(self, key: int) -> None:
+        step = key & ((1 << _STEP_BITS) - 1)
+        ordinal = key >> _STEP_BITS & ((1 << _ORDINAL_BITS) - 1)
+        placement, events = self._plans[ordinal]
+        index = self._index_of.get(ordinal)
+        if index is None:
+            index = self._open(placement)
+        self._apply(index, events[step])
+        if step == len(events) - 1:
+            del self._plans[ordinal]
+
+    def _open(self, placement: Placement) -> int:
+        index = len(self._trades)
+        trade = open_trade(placement)
+        self._trades.append(trade)
+        self._by_tid[trade.tid] = trade
+        self._index_of[placement.ordinal] = index
+        self._created.append(trade.created)
+        return index
+
+    def _apply(self, index: int, event: Event) -> None:
+        trade = self._trades[index]
+        apply(trade, event)
+        self._changed.append(trade.modified)
+        self._changed_index.append(index)
+        self._changed_version.append(trade.version)
+
+    def change(self, tid: int, event: Event) -> Trade:
+        """Apply an unplanned event, no earlier than what has already happened. KeyError if unknown."""
+        trade = self._by_tid[tid]
+        self._apply(self._index_of[trade.placement.ordinal], event)
+        return trade
+
+    def find(self, tid: int, now: int) -> Trade | None:
+        """Return the trade of that id, unless it is unknown or older than three months."""
+        trade = self._by_tid.get(tid)
+        return trade if trade is not None and trade.created >= now - THREE_MONTHS_SECONDS else None
+
+    def created_between(
+        self, first: int, last: int, now: int, types: Collection[str], statuses: Collection[str] | None
+    ) -> Iterator[Trade]:
+        """Trades created in ``first..last`` (both included), newest first."""
+        first = max(first, now - THREE_MONTHS_SECONDS)
+        trades = self._trades
+        for index in range(bisect_right(self._created, last) - 1, bisect_left(self._created, first) - 1, -1):
+            trade = trades[index]
+            if trade.type in types and (statuses is None or trade.status in statuses):
+                yield trade
+
+    def modified_between(
+        self, first: int, last: int, now: int, types: Collection[str], statuses: Collection[str] | None
+    ) -> Iterator[Trade]:
+        """Trades whose latest change is in ``first..last`` (both included), latest first."""
+        oldest = now - THREE_MONTHS_SECONDS
+        first = max(first, oldest)
+        trades, indexes, versions = self._trades, self._changed_index, self._changed_version
+        for entry in range(bisect_right(self._changed, last) - 1, bisect_left(self._changed, first) - 1, -1):
+            trade = trades[indexes[entry]]
+            # An entry is stale when its trade changed again: the trade has moved to a later entry.
+            if len(trade.applied) != versions[entry] or trade.created < oldest:
+                continue
+            if trade.type in types and (statuses is None or trade.status in statuses):
+                yield trade
+
+    def versions(self) -> list[tuple[Trade, int]]:
+        """Every trade with its present version, oldest first: a snapshot that costs nothing to take."""
+        return [(trade, trade.version) for trade in self._trades]

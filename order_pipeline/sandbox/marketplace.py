@@ -1,0 +1,255 @@
+"""The marketplace: its shops, their orders, the clock, and the orders that keep arriving.
+
+Belongs here: composing ledgers, letting time pass before every look, and edits made by tests. Not here: the
+wire protocol (``protocol``, ``methods``), HTTP (``server``). Every public method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from order_pipeline.sandbox import trade as t
+from order_pipeline.sandbox.chance import fraction
+from order_pipeline.sandbox.clock import Clock, DrivenClock, from_ms
+from order_pipeline.sandbox.continuity import (
+    LEAD_MS,
+    RENEW_BELOW_MS,
+    Origin,
+    SandboxState,
+    Session,
+    load_state,
+    save_state,
+)
+from order_pipeline.sandbox.demand import Basket, BasketLine, Demand
+from order_pipeline.sandbox.faults import FaultPlan
+from order_pipeline.sandbox.fields import Selection
+from order_pipeline.sandbox.fragments import FragmentCache
+from order_pipeline.sandbox.ledger import Ledger
+from order_pipeline.sandbox.life import plan_life
+from order_pipeline.sandbox.rate_limit import RateLimit
+from order_pipeline.sandbox.shops import Shop
+
+Bounds = Literal["inclusive", "half_open", "exclusive"]
+
+# Orders placed by a test get ordinals that neither history nor live arrivals will ever reach.
+_PLACED_ORDINALS = 1 << 33
+
+
+class UnknownOrderError(LookupError):
+    """A test named a shop or an order that does not exist."""
+
+
+class Marketplace:
+    """A whole simulated platform."""
+
+    def __init__(
+        self,
+        shops: Sequence[Shop],
+        demand: Demand,
+        clock: Clock,
+        *,
+        state: SandboxState,
+        state_path: Path | None = None,
+        live_orders_per_second: float = 0.0,
+        live_life_speed: float = 1.0,
+        calls_per_minute: int | None = None,
+        bounds: Bounds = "half_open",
+    ) -> None:
+        """Place the demand's baskets as orders, dealt out to the shops in turn, and open a session.
+
+        ``bounds`` says which ends of a query window belong to it, as the platform does not document it.
+        """
+        if not shops:
+            raise ValueError("a marketplace needs at least one shop")
+        self.shops = {shop.id: shop for shop in shops}
+        self.bounds: Bounds = bounds
+        self.calls: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.faults = FaultPlan()
+        self.clock = clock
+        self._demand = demand
+        self._state = state
+        self._state_path = state_path
+        self._lock = threading.RLock()
+        self._ledgers = {shop.id: Ledger() for shop in shops}
+        self._by_turn = list(self._ledgers.values())
+        self._expired: set[str] = set()
+        self._limits = {shop.app_key: RateLimit(calls_per_minute) for shop in shops if calls_per_minute}
+        self._fragments = FragmentCache()
+        self._now_ms = clock.now_ms()
+        self._placed = 0
+        self._arrived = 0
+        self._session = 0
+        self._position = 0
+        self._take_history()
+        if live_orders_per_second > 0:
+            last = state.sessions[-1].open_until_ms if state.sessions else 0
+            opened = max(self._now_ms, last)
+            state.sessions.append(Session(opened, opened + LEAD_MS, live_orders_per_second, live_life_speed))
+            self._keep()
+        self._live = live_orders_per_second > 0
+        with self.looking():
+            pass
+
+    def _take_history(self) -> None:
+        seed, turns = self._state.origin.seed, len(self._by_turn)
+        lives: list[list[Any]] = [[] for _ in range(turns)]
+        for ordinal, basket in enumerate(self._demand.baskets):
+            lives[ordinal % turns].append(plan_life(seed, ordinal, basket))
+        for ledger, planned in zip(self._by_turn, lives, strict=True):
+            ledger.plan(planned)
+
+    @contextmanager
+    def looking(self) -> Iterator[int]:
+        """Let everything due happen, then hold the platform still; gives its time in milliseconds."""
+        with self._lock:
+            # The computer's clock may be set back; the platform's never is.
+            self._now_ms = max(self._now_ms, self.clock.now_ms())
+            if self._live:
+                self._stay_open(self._now_ms)
+            if self._state.sessions:
+                self._let_arrive(self._now_ms)
+            for ledger in self._by_turn:
+                ledger.advance(self._now_ms)
+            yield self._now_ms
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Hold the platform as it is, without letting time pass first."""
+        with self._lock:
+            yield
+
+    def _stay_open(self, now_ms: int) -> None:
+        session = self._state.sessions[-1]
+        if session.open_until_ms - now_ms < RENEW_BELOW_MS:
+            session.open_until_ms = now_ms + LEAD_MS
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._state_path is not None:
+            save_state(self._state_path, self._state)
+
+    def _let_arrive(self, now_ms: int) -> None:
+        sessions, seed = self._state.sessions, self._state.origin.seed
+        while self._session < len(sessions):
+            session = sessions[self._session]
+            at = session.arrival_ms(self._position, fraction(seed, self._arrived, 31))
+            if at >= session.open_until_ms and self._session < len(sessions) - 1:
+                self._session, self._position = self._session + 1, 0
+                continue
+            if at >= session.open_until_ms or at > now_ms:
+                return
+            ordinal = len(self._demand.baskets) + self._arrived
+            basket = self._demand.arrival(self._arrived)
+            life = plan_life(seed, ordinal, basket, created_ms=at, speed=session.life_speed)
+            self._by_turn[ordinal % len(self._by_turn)].plan([life])
+            self._arrived += 1
+            self._position += 1
+
+    def close(self) -> None:
+        """End the session now instead of at its promised end."""
+        with self._lock:
+            if self._live:
+                self._state.sessions[-1].open_until_ms = max(self._now_ms, self.clock.now_ms()) + 1
+                self._keep()
+
+    def ledger(self, shop_id: str) -> Ledger:
+        """Return the orders of a shop, to be used inside ``looking()``. UnknownOrderError if there is no such shop."""
+        try:
+            return self._ledgers[shop_id]
+        except KeyError:
+            raise UnknownOrderError(f"no shop {shop_id!r}; there are {sorted(self._ledgers)}") from None
+
+    def fragment(self, trade: t.Trade, shop: Shop, selection: Selection, *, spoil: bool = True) -> bytes:
+        """Return the selected fields of a trade as JSON text, spoilt (unless told not to) if a fault says so."""
+        fragment = self._fragments.get(trade, shop, selection)
+        return self.faults.poisoned(trade, fragment) if spoil else fragment
+
+    def limit(self, app_key: str) -> RateLimit | None:
+        """Return the rate limit of an app, None if it has none."""
+        return self._limits.get(app_key)
+
+    def is_expired(self, session_key: str) -> bool:
+        """Whether a session was withdrawn."""
+        return session_key in self._expired
+
+    def expire_session(self, shop_id: str) -> None:
+        """Withdraw a shop's authorisation: its calls get code 27, session-expired."""
+        self._expired.add(self.shops[shop_id].session_key)
+
+    def renew_session(self, shop_id: str) -> None:
+        """Authorise a shop again, with the same session key."""
+        self._expired.discard(self.shops[shop_id].session_key)
+
+    # --- edits made by tests; they do not survive a restart -------------------------------------------------
+
+    def touch(self, shop_id: str, tid: int, **changes: Any) -> t.Trade:
+        """Change a trade now; without ``changes`` only ``modified`` moves.
+
+        ``changes`` are attributes named in ``trade.EDITABLE`` (moments in whole seconds, money in cents).
+        """
+        if unknown := set(changes) - t.EDITABLE:
+            raise ValueError(f"cannot edit {sorted(unknown)}; editable are {sorted(t.EDITABLE)}")
+        return self._change(shop_id, tid, t.TOUCHED, changes)
+
+    def edit_memo(self, shop_id: str, tid: int, memo: str, flag: int = 1) -> t.Trade:
+        """Let the seller write a memo and set a flag (1 red … 5 purple) now."""
+        return self._change(shop_id, tid, t.MEMO_EDITED, (memo, flag))
+
+    def _change(self, shop_id: str, tid: int, kind: str, value: Any) -> t.Trade:
+        with self.looking() as now_ms:
+            try:
+                return self.ledger(shop_id).change(tid, t.Event(now_ms, kind, (), value))
+            except KeyError:
+                raise UnknownOrderError(f"shop {shop_id!r} has no order {tid}") from None
+
+    def place_order(
+        self,
+        shop_id: str,
+        *,
+        lines: Sequence[BasketLine] | None = None,
+        household: int = 1,
+        order_type: str = "fixed",
+        lives: bool = False,
+        speed: float = 1.0,
+    ) -> int:
+        """Place an order now and return its tid; it waits for payment for ever unless it ``lives``."""
+        default = BasketLine(1, "测试商品/一件", "测试", 1, 10_000, 10_000, 0)
+        with self.looking() as now_ms:
+            ordinal = _PLACED_ORDINALS + self._placed
+            self._placed += 1
+            basket = Basket(ordinal, from_ms(now_ms), household, tuple(lines or (default,)))
+            seed = self._state.origin.seed
+            placement, events = plan_life(seed, ordinal, basket, created_ms=now_ms, order_type=order_type, speed=speed)
+            ledger = self.ledger(shop_id)
+            ledger.plan([(placement, events if lives else events[:1])])
+            ledger.advance(now_ms)
+            return placement.tid
+
+    def statistics(self) -> dict[str, Any]:
+        """Return calls by method, refusals by code, orders by shop, and the platform's time (ISO 8601, +08:00)."""
+        with self.looking() as now_ms:
+            return {
+                "now": from_ms(now_ms).isoformat(),
+                "clock": "driven" if isinstance(self.clock, DrivenClock) else "real",
+                "calls": dict(self.calls),
+                "refusals": dict(self.refusals),
+                "orders": {shop_id: len(ledger) for shop_id, ledger in self._ledgers.items()},
+                "arrived": self._arrived,
+            }
+
+
+def restore(origin: Origin, clock: Clock, state_path: Path | None) -> SandboxState:
+    """Return the state to go on from: what the file at ``state_path`` remembers, else a new one whose epoch is now."""
+    kept = load_state(state_path, origin) if state_path is not None else None
+    if kept is not None:
+        return kept
+    state = SandboxState(origin, clock.now_ms(), [])
+    if state_path is not None:
+        save_state(state_path, state)
+    return state
