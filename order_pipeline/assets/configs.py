@@ -27,5 +27,5 @@ class DetailsConfig(ShopsConfig):
 
     refetch: bool = Field(
         default=False,
-        description="Fetch every order last modified on the days of the run again, changed or not.",
+        description="Fetch every order created or last changed on the days of the run again, changed or not.",
     )

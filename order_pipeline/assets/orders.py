@@ -18,7 +18,7 @@ from order_pipeline.sync.windows import day_window
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.orders import count_orders
 from order_pipeline.warehouse.quarantine import open_records
-from order_pipeline.warehouse.worklist import say_changed_between
+from order_pipeline.warehouse.worklist import say_again
 
 
 @dg.asset(
@@ -47,7 +47,7 @@ def fullinfo_orders(
             for day in days:
                 window = day_window(day)
                 with transaction(engine) as connection:
-                    say_changed_between(connection, access.shop.id, window.start, window.end)
+                    say_again(connection, access.shop.id, window.start, window.end)
         return drain(access, engine)
 
     with named_failures():

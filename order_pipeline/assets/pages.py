@@ -4,7 +4,6 @@ Belongs here: history by day of creation, increments by day of change. Not here:
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import dagster as dg
 
@@ -19,18 +18,20 @@ from order_pipeline.sync.shops import for_each_shop
 # A call has its own retries; this layer is for a gateway that is away for longer than they last.
 RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
-_RAW: dict[str, Any] = {
-    "partitions_def": daily,
-    "group_name": "raw",
-    "owners": ["team:order-data"],
-    "kinds": {"postgres", "python"},
-    "retry_policy": RETRY,
-    "backfill_policy": dg.BackfillPolicy.multi_run(max_partitions_per_run=31),
-    "metadata": {"dagster/table_name": "raw.page"},
-}
+# A month a run: visible progress, and a failed run repeats little.
+BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
 
 
-@dg.asset(**_RAW, check_specs=[dg.AssetCheckSpec("every_record_was_read", asset="history_pages")])
+@dg.asset(
+    partitions_def=daily,
+    group_name="raw",
+    owners=["team:order-data"],
+    kinds={"postgres", "python"},
+    retry_policy=RETRY,
+    backfill_policy=BACKFILL,
+    metadata={"dagster/table_name": "raw.page"},
+    check_specs=[dg.AssetCheckSpec("every_record_was_read", asset="history_pages")],
+)
 def history_pages(
     context: dg.AssetExecutionContext, config: ShopsConfig, warehouse: WarehouseResource, shops: ShopsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -44,7 +45,16 @@ def history_pages(
     return _result("history_pages", [listing for of_shop in listings for listing in of_shop])
 
 
-@dg.asset(**_RAW, check_specs=[dg.AssetCheckSpec("every_record_was_read", asset="increment_pages")])
+@dg.asset(
+    partitions_def=daily,
+    group_name="raw",
+    owners=["team:order-data"],
+    kinds={"postgres", "python"},
+    retry_policy=RETRY,
+    backfill_policy=BACKFILL,
+    metadata={"dagster/table_name": "raw.page"},
+    check_specs=[dg.AssetCheckSpec("every_record_was_read", asset="increment_pages")],
+)
 def increment_pages(
     context: dg.AssetExecutionContext, config: ChangesConfig, warehouse: WarehouseResource, shops: ShopsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]

@@ -22,9 +22,9 @@ def _check(name: str, description: str, rules: Mapping[str, str]) -> dg.AssetChe
             found = breaches(connection, rules)
         return dg.AssetCheckResult(
             passed=not found,
-            description="; ".join(f"{breach.rule}: broken by {breach.count} rows" for breach in found) or None,
+            description="; ".join(f"{breach.rule}: broken by {breach.rows} rows" for breach in found) or None,
             metadata={
-                "rows": sum(breach.count for breach in found),
+                "rows": sum(breach.rows for breach in found),
                 **{breach.rule: table(breach.sample) for breach in found},
             },
         )

@@ -5,8 +5,6 @@ Belongs here: the defaults behind the environment (architecture §5). Not here: 
 
 from __future__ import annotations
 
-import json
-
 from order_pipeline import configuration
 from order_pipeline.configuration import ConfigurationError, Shop
 
@@ -31,12 +29,11 @@ def configured_shops() -> tuple[Shop, ...]:
     path = configuration.shops_path()
     if path.exists() or configuration.shops_are_named():
         return configuration.read_shops(path)
-    place = configuration.home() / SANDBOX_FILE
-    try:
-        announced = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    # A running sandbox announces itself in the shape of a shops file.
+    announced = configuration.home() / SANDBOX_FILE
+    if not announced.exists():
         raise ConfigurationError(
             f"{path}: not there, and no sandbox shop runs either; write it (see shops.example.yaml), "
             f"or start a sandbox: order-pipeline sandbox"
-        ) from None
-    return tuple(Shop(**shop) for shop in announced["shops"])
+        )
+    return configuration.read_shops(announced)

@@ -172,3 +172,12 @@ def count_orders(connection: Connection, shop_ids: Sequence[str]) -> int:
         text("SELECT count(*) FROM core.orders WHERE shop_id = ANY(:shop_ids)"), {"shop_ids": list(shop_ids)}
     )
     return int(count.scalar() or 0)
+
+
+def count_detailed(connection: Connection, shop_ids: Sequence[str]) -> int:
+    """Return how many orders of the shops have had their details loaded."""
+    count = connection.execute(
+        text("SELECT count(detail_modified_at) FROM core.orders WHERE shop_id = ANY(:shop_ids)"),
+        {"shop_ids": list(shop_ids)},
+    )
+    return int(count.scalar() or 0)

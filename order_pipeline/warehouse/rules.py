@@ -62,7 +62,7 @@ class Breach(NamedTuple):
     """How many rows break a rule, and the first of them."""
 
     rule: str
-    count: int
+    rows: int
     sample: list[dict[str, Any]]
 
 

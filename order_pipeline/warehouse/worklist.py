@@ -208,13 +208,14 @@ def wake(connection: Connection, shop_id: str, order_ids: Sequence[str]) -> None
     )
 
 
-def say_changed_between(connection: Connection, shop_id: str, start: datetime, end: datetime) -> int:
-    """Put every known order last modified in [start, end) back on the list, to fetch its details anew."""
+def say_again(connection: Connection, shop_id: str, start: datetime, end: datetime) -> int:
+    """Put every known order created or last modified in [start, end) on the list, to fetch its details anew."""
     result = connection.execute(
         text("""
             INSERT INTO sync.pending_order AS held (shop_id, order_id, seen_modified, channel)
             SELECT shop_id, order_id, modified_at, 'refetch' FROM core.orders
-            WHERE shop_id = :shop_id AND modified_at >= :start AND modified_at < :end
+            WHERE shop_id = :shop_id AND (created_at >= :start AND created_at < :end
+                                          OR modified_at >= :start AND modified_at < :end)
             ORDER BY order_id
             ON CONFLICT (shop_id, order_id) DO UPDATE SET due_at = now(), attempts = 0
         """),

@@ -1,0 +1,380 @@
+"""order-pipeline: the same jobs for people and cron.
+
+Belongs here: options, exit codes, one-line complaints. Not here: the work (commands/). Imports stay inside the
+commands, so that --help answers at once.
+
+Exit codes: 0 all is well; 1 something is left undone or not equal; 2 the configuration or a name is wrong.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from order_pipeline.commands.sandbox import SandboxChoice
+
+UNDONE = 1
+MISCONFIGURED = 2
+INTERRUPTED = 130
+
+# About 9,700 orders with 92,000 lines: two minutes on two cores. The whole shop (1.0) has 39,000.
+DEMO_SCALE = 0.25
+DEMO_LIVE_SECONDS = 30.0
+# The platform lists about three months; a few days more give the increments old orders to bring.
+DEMO_DAYS = 95
+DEMO_LIVE_ORDERS_PER_SECOND = 2.0
+# A day's wait takes 43 seconds, so that orders of the demo are shipped and signed while one looks.
+DEMO_LIVE_LIFE_SPEED = 2000.0
+SEED = 84
+
+
+def main() -> None:
+    """Run the command line; known errors end in one line, never in a traceback."""
+    # kill and docker stop shall end the work as Ctrl-C does: in order.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        _complain("stopped; the next start goes on from here", INTERRUPTED)
+    except KeyboardInterrupt:
+        _complain("stopped; the next start goes on from here", INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(MISCONFIGURED)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="order-pipeline")
+def cli() -> None:
+    """Keep a merchant's Postgres equal to the platform: a green run means nothing was lost."""
+    from order_pipeline.commands.environment import read_dotenv
+
+    read_dotenv()
+
+
+def _shop_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--shop", "shops", multiple=True, help="Only this shop; may be given several times.")(command)
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+@cli.command()
+@click.option(
+    "--scale",
+    default=DEMO_SCALE,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="How much of the real shop is played.",
+)
+@click.option(
+    "--live-seconds",
+    default=DEMO_LIVE_SECONDS,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="How long orders keep changing while increments follow.",
+)
+@click.option(
+    "--demand",
+    default="complete-journey",
+    show_default=True,
+    type=click.Choice(["complete-journey", "synthetic"]),
+    help="Real baskets, or generated ones.",
+)
+@click.option(
+    "--orders",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many orders the synthetic demand has.",
+)
+@_json_option
+def demo(scale: float, live_seconds: float, demand: str, orders: int, as_json: bool) -> None:
+    """Play a shop's last 90 days, sync it with Dagster, and prove that the tables equal the platform.
+
+    Uses an embedded PostgreSQL and a sandbox marketplace under ORDER_PIPELINE_HOME, whatever else is configured.
+    Interrupted, the next start goes on.
+    """
+    import json
+    import os
+
+    from rich.console import Console
+
+    from order_pipeline import configuration
+
+    # Never a merchant's own shops or database.
+    for variable in (configuration.SHOPS, configuration.DATABASE_URL, configuration.DAGSTER_URL):
+        os.environ.pop(variable, None)
+    from order_pipeline.commands.demo import play, print_result
+    from order_pipeline.commands.environment import open_instance, open_warehouse, put_databases_in_environment
+    from order_pipeline.commands.runs import clear_up
+    from order_pipeline.commands.sandbox import announcement, sandbox_process
+    from order_pipeline.resources.addresses import configured_shops
+    from order_pipeline.sync.access import open_shop
+
+    console = Console(stderr=as_json)
+    choice = _demo_sandbox(demand, scale, orders)
+    with _one_line_errors():
+        put_databases_in_environment(only_embedded=True)
+        with sandbox_process(choice) as url, open_warehouse() as engine, open_instance() as instance:
+            os.environ[configuration.SHOPS] = str(announcement())
+            clear_up(instance)
+            (shop,) = configured_shops()
+            result = play(instance, engine, open_shop(shop), url, live_seconds=live_seconds, console=console)
+        if as_json:
+            print(json.dumps(result._asdict()))
+        else:
+            print_result(result, console)
+    sys.exit(0 if result.proven else UNDONE)
+
+
+@cli.command()
+@click.option("--port", type=int, help="Port of the UI; default 3000, or a free one when that is taken.")
+@click.option(
+    "--scale",
+    default=DEMO_SCALE,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="How much of the real shop the sandbox plays, where no shop is configured.",
+)
+@click.option(
+    "--demand",
+    default="complete-journey",
+    show_default=True,
+    type=click.Choice(["complete-journey", "synthetic"]),
+    help="What the sandbox plays.",
+)
+@click.option(
+    "--orders",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many orders the synthetic demand has.",
+)
+def dev(port: int | None, scale: float, demand: str, orders: int) -> None:
+    """Serve Dagster's UI, schedules and sensors over the warehouse, with a live sandbox where no shop is configured."""
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    from order_pipeline import configuration
+    from order_pipeline.commands.dev import serve_dagster
+    from order_pipeline.commands.environment import open_instance, open_warehouse, put_databases_in_environment
+    from order_pipeline.commands.runs import clear_up
+    from order_pipeline.commands.sandbox import sandbox_process
+
+    console = Console()
+    with _one_line_errors():
+        put_databases_in_environment()
+        with open_warehouse(), open_instance() as instance:
+            clear_up(instance)
+        configured = configuration.shops_path().exists() or configuration.shops_are_named()
+        with nullcontext("") if configured else sandbox_process(_demo_sandbox(demand, scale, orders)) as url:
+            if url:
+                console.print(f"No shops.yaml: a sandbox shop runs at {url}")
+            code = serve_dagster(port, console)
+    sys.exit(code)
+
+
+@cli.command()
+@_shop_option
+@_json_option
+def sync(shops: tuple[str, ...], as_json: bool) -> None:
+    """Do everything that is due now, as Dagster runs: the first load of a new shop, changes, details.
+
+    Exits with 1 if anything is left undone.
+    """
+    from order_pipeline.commands.passes import run_pass
+
+    _work(shops, as_json, "sync", lambda instance, engine, accesses: run_pass(instance, engine, accesses))
+
+
+@cli.command()
+@click.option("--from", "first", required=True, type=click.DateTime(["%Y-%m-%d"]), help="First day of creation.")
+@click.option("--to", "last", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Last day of creation.")
+@click.option("--refetch", is_flag=True, help="Fetch the details of known orders again, changed or not.")
+@_shop_option
+@_json_option
+def backfill(first: datetime, last: datetime, refetch: bool, shops: tuple[str, ...], as_json: bool) -> None:
+    """Load the orders created on these days (Asia/Shanghai) again. Always safe: never older over newer."""
+    from order_pipeline.commands.passes import Pass, load_history
+    from order_pipeline.sync.windows import days_between
+
+    days = _checked_days(first.date(), last.date())
+
+    def work(instance: Any, _engine: Any, accesses: Any) -> Pass:
+        span = list(days_between(*days))
+        runs = load_history(instance, span, [access.shop.id for access in accesses], refetch=refetch)
+        return Pass(tuple(runs), finished=all(run.success for run in runs))
+
+    _work(shops, as_json, f"backfill of {days[0]} to {days[1]}", work)
+
+
+@cli.command()
+@_json_option
+def status(as_json: bool) -> None:
+    """Show how far the pipeline is, shop by shop. Asks no platform."""
+    from order_pipeline.commands.environment import open_warehouse, put_databases_in_environment
+    from order_pipeline.commands.status import show
+    from order_pipeline.resources.addresses import configured_shops
+
+    with _one_line_errors():
+        put_databases_in_environment()
+        with open_warehouse(upgrade=False) as engine:
+            show(engine, configured_shops(), as_json=as_json)
+
+
+@cli.command()
+@_json_option
+def doctor(as_json: bool) -> None:
+    """Try everything that a sync needs, and say what is wrong and how to mend it."""
+    from order_pipeline.commands.doctor import report
+
+    with _one_line_errors():
+        well = report(as_json=as_json)
+    sys.exit(0 if well else UNDONE)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the warehouse's schema up to this version, and print the addresses of both databases."""
+    import os
+
+    from order_pipeline import configuration
+    from order_pipeline.commands.environment import put_databases_in_environment
+    from order_pipeline.warehouse.database import connect
+    from order_pipeline.warehouse.migrate import upgrade
+
+    with _one_line_errors():
+        put_databases_in_environment()
+        engine = connect(os.environ[configuration.DATABASE_URL])
+        reached = upgrade(engine)
+        click.echo(f"schema upgraded to {reached}" if reached else "the schema is current")
+        for variable in (configuration.DATABASE_URL, configuration.DAGSTER_URL):
+            click.echo(f"{variable}={os.environ[variable].replace('+psycopg2', '')}")
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback only.")
+@click.option("--port", default=8765, show_default=True, help="Port to listen on; 0: any that is free.")
+@click.option(
+    "--demand",
+    default="complete-journey",
+    show_default=True,
+    type=click.Choice(["complete-journey", "synthetic"]),
+    help="Real baskets, or generated ones.",
+)
+@click.option("--scale", default=DEMO_SCALE, show_default=True, type=click.FloatRange(0, 1, min_open=True))
+@click.option("--days", default=DEMO_DAYS, show_default=True, type=click.IntRange(1), help="Days of history.")
+@click.option(
+    "--orders",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many orders the synthetic demand has.",
+)
+@click.option("--seed", default=SEED, show_default=True)
+@click.option("--live-orders-per-second", default=DEMO_LIVE_ORDERS_PER_SECOND, show_default=True)
+@click.option(
+    "--live-life-speed",
+    default=DEMO_LIVE_LIFE_SPEED,
+    show_default=True,
+    help="How many times faster than real the lives of newly arriving orders are.",
+)
+def sandbox(host: str, port: int, **choice: Any) -> None:
+    """Serve a marketplace that speaks Taobao's wire contract, for trying and testing."""
+    from order_pipeline.commands.sandbox import SandboxChoice, serve_sandbox
+
+    with _one_line_errors():
+        serve_sandbox(
+            SandboxChoice(**choice),
+            host=host,
+            port=port,
+            on_ready=lambda url: click.echo(f"sandbox at {url} (gateway {url}/router/rest); Ctrl-C ends it"),
+        )
+
+
+def _demo_sandbox(demand: str, scale: float, orders: int) -> SandboxChoice:
+    from order_pipeline.commands.sandbox import SandboxChoice
+
+    return SandboxChoice(demand, scale, DEMO_DAYS, orders, SEED, DEMO_LIVE_ORDERS_PER_SECOND, DEMO_LIVE_LIFE_SPEED)
+
+
+def _work(shop_ids: tuple[str, ...], as_json: bool, title: str, work: Callable[..., Any]) -> None:
+    """Prepare, do the work with progress shown, print what came of it, and exit with the fitting code."""
+    from rich.console import Console
+
+    from order_pipeline.commands.environment import open_instance, open_warehouse, put_databases_in_environment
+    from order_pipeline.commands.outcome import leftovers, print_outcome
+    from order_pipeline.commands.progress import shown_progress
+    from order_pipeline.commands.runs import clear_up
+    from order_pipeline.configuration import select_shops
+    from order_pipeline.resources.addresses import configured_shops
+    from order_pipeline.sync.access import open_shop
+
+    console = Console(stderr=as_json)
+    with _one_line_errors():
+        accesses = [open_shop(shop) for shop in select_shops(configured_shops(), shop_ids)]
+        ids = [access.shop.id for access in accesses]
+        put_databases_in_environment()
+        with open_warehouse() as engine, open_instance() as instance:
+            clear_up(instance)
+            with shown_progress(engine, ids, console, title):
+                done = work(instance, engine, accesses)
+            left = leftovers(engine, ids)
+    print_outcome(done, left, console, as_json=as_json)
+    sys.exit(0 if done.finished and not left else UNDONE)
+
+
+def _checked_days(first: date, last: date) -> tuple[date, date]:
+    """Return the span cut to what has begun. Raises click.BadParameter for a span that cannot be loaded."""
+    from datetime import UTC, timedelta
+
+    from order_pipeline.sync.windows import HISTORY_DAYS, day_of
+
+    today = day_of(datetime.now(UTC))
+    if first > last:
+        raise click.BadParameter(f"--from {first} lies after --to {last}; swap them")
+    if first > today:
+        raise click.BadParameter(f"--from {first} lies in the future; today in Shanghai is {today}")
+    oldest = today - timedelta(days=HISTORY_DAYS)
+    if first < oldest:
+        raise click.BadParameter(f"--from {first}: the platform lists three months only; begin at {oldest} or later")
+    return first, min(last, today)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn errors that are meant for people into one line and an exit code."""
+    from order_pipeline.commands.dev import PortTakenError
+    from order_pipeline.commands.sandbox import SandboxBusyError
+    from order_pipeline.configuration import ConfigurationError
+    from order_pipeline.sync.shops import ShopsFailedError
+    from order_pipeline.warehouse.database import DatabaseUnreachableError
+    from order_pipeline.warehouse.migrate import SchemaError
+
+    try:
+        yield
+    except (ConfigurationError, SandboxBusyError, PortTakenError, SchemaError, DatabaseUnreachableError) as error:
+        _complain(str(error), MISCONFIGURED)
+    except ShopsFailedError as error:
+        _complain(str(error), UNDONE)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _complain(message: str, code: int) -> NoReturn:
+    click.echo(f"order-pipeline: {message}", err=True)
+    sys.exit(code)

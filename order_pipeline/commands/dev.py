@@ -1,0 +1,73 @@
+"""order-pipeline dev: Dagster's UI, daemon and code server on this machine.
+
+Belongs here: starting them together and stopping them together. Not here: any of the work.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from order_pipeline.commands.environment import dagster_home
+
+DEFAULT_PORT = 3000
+STOP_TIMEOUT_SECONDS = 20
+
+
+class PortTakenError(Exception):
+    """The port that was asked for is taken."""
+
+
+def serve_dagster(port: int | None, console: Console) -> int:
+    """Run dagster dev until it ends or Ctrl-C, and return its exit code. Raises PortTakenError."""
+    chosen = _port(port)
+    folder = dagster_home()
+    console.print(f"Dagster's UI opens at [bold]http://127.0.0.1:{chosen}[/] in about ten seconds; Ctrl-C ends it.")
+    command = [
+        str(Path(sys.executable).with_name("dagster")), "dev",
+        "--workspace", str(folder / "workspace.yaml"), "--host", "127.0.0.1", "--port", str(chosen),
+    ]  # fmt: skip
+    # A group of its own: Ctrl-C reaches us alone, and we end it in order.
+    process = subprocess.Popen(command, start_new_session=True, env=os.environ.copy())  # noqa: S603
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        console.print("stopping…")
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return 0
+
+
+def _port(wanted: int | None) -> int:
+    """Return the port that was asked for, else 3000, else any that is free."""
+    if wanted is not None:
+        if not _is_free(wanted):
+            raise PortTakenError(f"--port: {wanted} is taken; stop what listens there, or choose another")
+        return wanted
+    return DEFAULT_PORT if _is_free(DEFAULT_PORT) else _any_free_port()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _any_free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,50 @@
+"""What sync and backfill say at their end.
+
+Belongs here: what was done, what is left, in words or JSON. Not here: doing it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from sqlalchemy import Engine
+
+from order_pipeline.commands.passes import Pass
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.quarantine import open_records
+from order_pipeline.warehouse.worklist import depth
+
+
+def leftovers(engine: Engine, shop_ids: Sequence[str]) -> list[str]:
+    """Return what is left undone, a sentence each."""
+    left = []
+    with transaction(engine) as connection:
+        for shop_id in shop_ids:
+            waiting = depth(connection, shop_id)
+            if waiting.due or waiting.later:
+                left.append(f"shop {shop_id}: {waiting.due + waiting.later} orders still wait for their details")
+        refused = open_records(connection, shop_ids)
+        if refused:
+            left.append(f"{len(refused)} records are in sync.quarantine")
+    return left
+
+
+def print_outcome(done: Pass, left: Sequence[str], console: Console, *, as_json: bool) -> None:
+    """Print the outcome: failures first, then what is left."""
+    failures = [failure for run in done.runs for failure in run.failures]
+    red = sorted({check for run in done.runs for check in run.red_checks})
+    if as_json:
+        said = {"runs": [run.run_id for run in done.runs], "finished": done.finished, "failures": failures}
+        print(json.dumps({**said, "red_checks": red, "left": list(left)}))
+        return
+    for failure in failures:
+        console.print(f"[red]failed:[/] {escape(failure)}", soft_wrap=True)
+    for check in red:
+        console.print(f"[red]red check:[/] {check}")
+    for sentence in left:
+        console.print(f"[yellow]left:[/] {escape(sentence)}", soft_wrap=True)
+    if done.finished and not left:
+        console.print(f"[green]Everything due is done[/] ({len(done.runs)} runs).")

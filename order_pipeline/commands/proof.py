@@ -1,0 +1,166 @@
+"""The proof: the warehouse against the sandbox's ground truth, order by order, field by field.
+
+Belongs here: comparing. It reads the wire's fields with a mapping of its own, as text, so that a mistake in the
+client's parser cannot hide here too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import requests
+from sqlalchemy import Connection, text
+
+TRUTH_TIMEOUT_SECONDS = 120
+
+ORDER_FIELDS = {
+    "status": "status",
+    "type": "type",
+    "created_at": "created",
+    "paid_at": "pay_time",
+    "shipped_at": "consign_time",
+    "ended_at": "end_time",
+    "modified_at": "modified",
+    "payment": "payment",
+    "total_fee": "total_fee",
+    "discount_fee": "discount_fee",
+    "post_fee": "post_fee",
+    "received_payment": "received_payment",
+    "step_status": "step_trade_status",
+    "step_paid_fee": "step_paid_fee",
+    "seller_flag": "seller_flag",
+    "seller_memo": "seller_memo",
+    "buyer_message": "buyer_message",
+    "buyer_open_uid": "buyer_open_uid",
+    "receiver_state": "receiver_state",
+    "receiver_city": "receiver_city",
+}
+ITEM_FIELDS = {
+    "num_iid": "num_iid",
+    "sku_id": "sku_id",
+    "quantity": "num",
+    "price": "price",
+    "payment": "payment",
+    "divided_payment": "divide_order_fee",
+    "status": "status",
+    "refund_status": "refund_status",
+    "tracking_number": "invoice_no",
+}
+
+# An order as the fields above, all text, and its lines by their id.
+Picture = tuple[tuple[str | None, ...], dict[str, tuple[str | None, ...]]]
+
+
+class Truth(NamedTuple):
+    """What the platform knew at one moment: every order of a shop by its id."""
+
+    taken_at: str
+    orders: dict[str, Picture]
+
+
+class Proof(NamedTuple):
+    """What differs between warehouse and platform, in orders; all zero: equal."""
+
+    orders: int
+    lines: int
+    lost: int
+    duplicated: int
+    stale: int
+    unknown: int
+    examples: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return self.lost == self.duplicated == self.stale == self.unknown == 0
+
+
+def read_truth(sandbox_url: str, shop_id: str, *, created_from: str = "") -> Truth:
+    """Read the sandbox's truth of a shop, of orders created at that platform time (text, GMT+8) or later."""
+    with requests.get(
+        f"{sandbox_url}/sandbox/truth", params={"shop": shop_id}, stream=True, timeout=TRUTH_TIMEOUT_SECONDS
+    ) as answer:
+        answer.raise_for_status()
+        orders = {}
+        for line in answer.iter_lines(chunk_size=1 << 16):
+            trade = json.loads(line)
+            if trade["created"] >= created_from:
+                orders[str(trade["tid"])] = _pictured(trade)
+        return Truth(answer.headers["x-platform-now"], orders)
+
+
+def compare(connection: Connection, shop_id: str, before: Truth, after: Truth) -> Proof:
+    """Compare the warehouse with what the platform knew just before and just after the last pass.
+
+    An order must be as one of the two shows it, or, when it changed in between more than once, as something in
+    between. With a platform that stands still the two are the same.
+    """
+    stored, rows, line_rows, distinct_lines = _stored(connection, shop_id)
+    examples = []
+    lost = stale = 0
+    modified = list(ORDER_FIELDS).index("modified_at")
+    for order_id, picture in before.orders.items():
+        latest = after.orders.get(order_id, picture)
+        found = stored.get(order_id)
+        if found is None:
+            lost += 1
+            examples.append(f"lost: {order_id}")
+        elif found not in (picture, latest) and not (
+            str(picture[0][modified]) < str(found[0][modified]) < str(latest[0][modified])
+        ):
+            stale += 1
+            examples.append(f"stale: {order_id}: {_difference(found, picture)}")
+    unknown = [order_id for order_id in stored if order_id not in before.orders and order_id not in after.orders]
+    examples += [f"unknown: {order_id}" for order_id in unknown]
+    duplicated = rows - len(stored) + line_rows - distinct_lines
+    return Proof(len(stored), line_rows, lost, duplicated, stale, len(unknown), tuple(examples[:10]))
+
+
+def _pictured(trade: Mapping[str, Any]) -> Picture:
+    lines = trade["orders"]["order"]
+    return (
+        tuple(_wire_text(trade.get(field)) for field in ORDER_FIELDS.values()),
+        {str(line["oid"]): tuple(_wire_text(line.get(field)) for field in ITEM_FIELDS.values()) for line in lines},
+    )
+
+
+def _wire_text(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _stored(connection: Connection, shop_id: str) -> tuple[dict[str, Picture], int, int, int]:
+    orders: dict[str, Picture] = {}
+    rows = line_rows = distinct_lines = 0
+    query = f"SELECT order_id, {', '.join(map(_text_of, ORDER_FIELDS))} FROM core.orders WHERE shop_id = :shop_id"
+    for order_id, *values in connection.execute(text(query), {"shop_id": shop_id}):
+        rows += 1
+        orders[order_id] = (tuple(values), {})
+    query = (
+        f"SELECT order_id, item_id, {', '.join(map(_text_of, ITEM_FIELDS))} "
+        f"FROM core.order_items WHERE shop_id = :shop_id"
+    )
+    for order_id, item_id, *values in connection.execute(text(query), {"shop_id": shop_id}):
+        line_rows += 1
+        lines = orders.setdefault(order_id, ((), {}))[1]
+        distinct_lines += item_id not in lines
+        lines[item_id] = tuple(values)
+    return orders, rows, line_rows, distinct_lines
+
+
+def _text_of(column: str) -> str:
+    if column.endswith("_at"):
+        return f"to_char({column} AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI:SS')"
+    return f"{column}::text"
+
+
+def _difference(found: Picture, wanted: Picture) -> str:
+    for column, have, want in zip(ORDER_FIELDS, found[0], wanted[0], strict=False):
+        if have != want:
+            return f"{column} is {have}, the platform says {want}"
+    for item_id, line in wanted[1].items():
+        for column, have, want in zip(ITEM_FIELDS, found[1].get(item_id, ()), line, strict=False):
+            if have != want:
+                return f"line {item_id}: {column} is {have}, the platform says {want}"
+    return "its lines differ"

@@ -1,0 +1,146 @@
+"""order-pipeline sandbox, and the sandbox as a child process of other commands.
+
+Belongs here: where a running sandbox is announced. Not here: the marketplace itself (sandbox/).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from order_pipeline import configuration
+from order_pipeline.configuration import Shop
+from order_pipeline.resources.addresses import SANDBOX_FILE
+from order_pipeline.sandbox.shops import DEMO_SHOP
+
+# Reading a year of real baskets and planning their lives takes a few seconds on a slow machine.
+START_TIMEOUT_SECONDS = 120
+STOP_TIMEOUT_SECONDS = 10
+
+
+class SandboxChoice(NamedTuple):
+    """What the sandbox plays: the options of the command."""
+
+    demand: str
+    scale: float
+    days: int
+    orders: int
+    seed: int
+    live_orders_per_second: float
+    live_life_speed: float
+
+
+class SandboxBusyError(Exception):
+    """Another sandbox runs in this home already, or this one did not start; the message says what to do."""
+
+
+def announcement() -> Path:
+    """Return the file in which a running sandbox says where it is."""
+    return configuration.home() / SANDBOX_FILE
+
+
+def running_sandbox() -> dict[str, object] | None:
+    """Return what the sandbox that runs in this home announced, None when none does."""
+    import psutil
+
+    try:
+        announced: dict[str, object] = json.loads(announcement().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return announced if psutil.pid_exists(int(str(announced["pid"]))) else None
+
+
+def serve_sandbox(choice: SandboxChoice, *, host: str, port: int, on_ready: object = None) -> None:
+    """Serve until interrupted, announced in the home folder while it runs. Raises SandboxBusyError."""
+    from order_pipeline.sandbox.server import SandboxSettings, serve
+
+    held = running_sandbox()
+    if held:
+        raise SandboxBusyError(
+            f"a sandbox runs in {configuration.home()} already at {held['url']} (process {held['pid']}); "
+            f"stop it, or set {configuration.HOME} to another folder"
+        )
+    place = announcement()
+    place.parent.mkdir(parents=True, exist_ok=True)
+
+    def announce(url: str) -> None:
+        shop = Shop(
+            id=DEMO_SHOP.id,
+            platform="taobao",
+            gateway_url=f"{url}/router/rest",
+            app_key=DEMO_SHOP.app_key,
+            app_secret=DEMO_SHOP.app_secret,
+            session_key=DEMO_SHOP.session_key,
+        )
+        content = {"url": url, "pid": os.getpid(), "shops": [msgspec.to_builtins(shop)]}
+        fresh = place.with_suffix(".new")
+        fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        fresh.replace(place)
+        if callable(on_ready):
+            on_ready(url)
+
+    settings = SandboxSettings(
+        shops=(DEMO_SHOP,),
+        demand=choice.demand,
+        scale=choice.scale,
+        days=choice.days,
+        orders=choice.orders,
+        seed=choice.seed,
+        live_orders_per_second=choice.live_orders_per_second,
+        live_life_speed=choice.live_life_speed,
+        state_path=configuration.home() / "sandbox-state.json",
+    )
+    try:
+        serve(settings, host=host, port=port, on_ready=announce)
+    finally:
+        place.unlink(missing_ok=True)
+
+
+@contextmanager
+def sandbox_process(choice: SandboxChoice) -> Iterator[str]:
+    """Run a sandbox in a process of its own, or join the one that runs, and yield its address."""
+    held = running_sandbox()
+    if held:
+        yield str(held["url"])
+        return
+    announcement().unlink(missing_ok=True)
+    command = [sys.executable, "-m", "order_pipeline", "sandbox", "--port", "0"]
+    for name, value in choice._asdict().items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    log = configuration.home() / "sandbox.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        # A group of its own: Ctrl-C reaches us alone, and we stop it in order.
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)  # noqa: S603
+    try:
+        yield _wait_until_ready(process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        held = running_sandbox()
+        if held and held["pid"] == process.pid:
+            return str(held["url"])
+        if process.poll() is not None:
+            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise SandboxBusyError(f"the sandbox did not start: {said[-1] if said else 'it said nothing'} (see {log})")
+        time.sleep(0.05)
+    raise SandboxBusyError(f"the sandbox was not ready within {START_TIMEOUT_SECONDS} s; see {log}")

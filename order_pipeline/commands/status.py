@@ -1,0 +1,82 @@
+"""order-pipeline status: how far the pipeline is, shop by shop.
+
+Belongs here: gathering and printing. Not here: judging it (checks/).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine
+
+from order_pipeline.configuration import Shop
+from order_pipeline.sync.windows import due_history_days
+from order_pipeline.warehouse.calls import calls_since
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.orders import count_orders
+from order_pipeline.warehouse.quarantine import open_records
+from order_pipeline.warehouse.watermarks import loaded_history_days, read_beginning, read_watermark
+from order_pipeline.warehouse.worklist import depth
+
+
+def gather(engine: Engine, shops: Sequence[Shop], now: datetime) -> dict[str, Any]:
+    """Return the state of each shop and the calls of the last 24 hours, ready for JSON. Calls no platform."""
+    with transaction(engine) as connection:
+        rows = []
+        for shop in shops:
+            began = read_beginning(connection, shop.id)
+            watermark = read_watermark(connection, shop.id)
+            loaded = loaded_history_days(connection, shop.id)
+            waiting = depth(connection, shop.id)
+            rows.append(
+                {
+                    "shop": shop.id,
+                    "orders": count_orders(connection, [shop.id]),
+                    "history_days_loaded": len(loaded),
+                    "history_days_missing": len(due_history_days(began, now, loaded)) if began else None,
+                    "watermark": watermark.isoformat() if watermark else None,
+                    "watermark_lag_seconds": round((now - watermark).total_seconds(), 1) if watermark else None,
+                    "details_due": waiting.due,
+                    "details_later": waiting.later,
+                    "details_unavailable": waiting.unavailable,
+                    "oldest_due_seconds": waiting.oldest_due_seconds,
+                    "quarantined": len(open_records(connection, [shop.id])),
+                }
+            )
+        return {"shops": rows, "calls_24h": calls_since(connection, now - timedelta(days=1))}
+
+
+def show(engine: Engine, shops: Sequence[Shop], *, as_json: bool) -> None:
+    """Print the state."""
+    state = gather(engine, shops, datetime.now(UTC))
+    if as_json:
+        print(json.dumps(state))
+        return
+    table = Table(title="order_pipeline")
+    for heading in ("shop", "orders", "history days", "watermark behind", "details due", "later", "unavailable",
+                    "quarantined"):  # fmt: skip
+        table.add_column(heading, justify="left" if heading == "shop" else "right")
+    for row in state["shops"]:
+        missing = row["history_days_missing"]
+        lag = row["watermark_lag_seconds"]
+        table.add_row(
+            row["shop"],
+            f"{row['orders']:,}",
+            "none yet" if missing is None else f"{row['history_days_loaded']}, {missing} missing",
+            "-" if lag is None else str(timedelta(seconds=round(lag))),
+            f"{row['details_due']:,}",
+            f"{row['details_later']:,}",
+            f"{row['details_unavailable']:,}",
+            f"{row['quarantined']:,}",
+        )
+    console = Console()
+    console.print(table)
+    calls = state["calls_24h"]
+    console.print(
+        "calls in the last 24 h: " + (", ".join(f"{name} {count:,}" for name, count in calls.items()) or "none")
+    )
