@@ -20,6 +20,7 @@ class CallError(Exception):
         reason: why it failed, in the platform's words and codes where there are any.
         remedy: what a person can do.
         request_id: the platform's own number of the call, where it sent one.
+
     """
 
     retryable: ClassVar[bool] = False
@@ -51,6 +52,7 @@ class ThrottledError(CallError):
 
     Attributes:
         ban_seconds: how long the platform will go on refusing, in seconds.
+
     """
 
     retryable = True

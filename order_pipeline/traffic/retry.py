@@ -36,6 +36,7 @@ class RetrySettings(msgspec.Struct, frozen=True, kw_only=True):
         deadline_seconds: no attempt begins later than this after the first one began.
         first_wait_seconds: the upper bound of the first wait; it doubles with every attempt.
         longest_wait_seconds: where the doubling ends.
+
     """
 
     # Five attempts wait about four seconds on average: longer than a gateway's restart of one node,
@@ -75,6 +76,7 @@ def call_with_retry(
 
     Raises:
         CallError: the last attempt's error.
+
     """
     began = monotonic()
     exponential = tenacity.wait_random_exponential(

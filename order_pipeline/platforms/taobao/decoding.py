@@ -40,6 +40,7 @@ class Envelope(msgspec.Struct, frozen=True):
         request_id: the platform's number of the call.
         text: the answer as JSON text; raw control characters inside strings are escaped, NaN tokens quoted.
         text_is_clean: no string in it can hold a NUL or a lone surrogate, so nobody needs to look for them.
+
     """
 
     payload: dict[str, Any]
@@ -83,6 +84,7 @@ def decode(
 
     Raises:
         MalformedAnswerError: the body is no answer of the contract.
+
     """
     text, answer, clean = _decode_json(body, attempted)
     if not isinstance(answer, dict):
@@ -123,6 +125,7 @@ def read_list(
     Raises:
         MalformedAnswerError: the answer does not say how it goes on, says that there are rows but brings none,
             or the list is none.
+
     """
     has_next = _read_flag(payload.get("has_next"), attempted)
     total = _read_count(payload.get("total_results"), attempted)

@@ -107,6 +107,7 @@ def error_response(fields: Mapping[str, Any], hidden: Iterable[str] = ()) -> Err
     Args:
         fields: the object under ``error_response``.
         hidden: secrets that must not be quoted even if the platform echoes them.
+
     """
 
     def text(name: str) -> str:
@@ -127,6 +128,7 @@ def classify(error: ErrorResponse, attempted: str) -> CallError:
     Args:
         error: the refusal.
         attempted: the call and what it was about.
+
     """
     code = error.code
     sub_code, _, detail = error.sub_code.partition(":")

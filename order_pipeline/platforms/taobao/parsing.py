@@ -94,6 +94,7 @@ def parse_trade(trade: object, *, text_is_clean: bool = False) -> Order | Reject
 
     Returns:
         The order, times aware; or, with the reason, the record that cannot be believed. Never raises on any JSON value.
+
     """
     if not isinstance(trade, dict):
         return _rejected(trade, f"a {type(trade).__name__} instead of a trade")

@@ -43,6 +43,7 @@ def sign(
 
     Raises:
         ValueError: the sign method is none of SIGN_METHODS.
+
     """
     pairs = sorted(without_empty(params).items())
     text = ("".join([name + value for name, value in pairs]) + body).encode()

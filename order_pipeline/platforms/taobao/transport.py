@@ -1,0 +1,290 @@
+"""Bytes to the gateway and back, cheaply and never for longer than the deadline (Taobao contract §1.1).
+
+Belongs here: sessions, connections, time limits, size limits, and what the network's own failures mean. Not here:
+parameters and signatures (client.py), nor what the bytes say (decoding.py).
+
+``requests`` limits the time between two bytes, not the time of an answer: a server that sends a byte a second holds
+a caller for ever. So each connection of ours reads through a file that knows when the call has to be over.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http.client import HTTPException, HTTPResponse
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+import requests.adapters
+import urllib3
+import urllib3.connection
+import urllib3.exceptions
+from requests.structures import CaseInsensitiveDict
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from order_pipeline.traffic.errors import CallerError, CallError, MalformedAnswerError, TransientError
+
+# A gateway that does not take a connection within this is not there.
+CONNECT_SECONDS = 5.0
+# The longest silence in the middle of an answer.
+READ_SECONDS = 15.0
+# From the request to the last byte, whatever trickles in between.
+TOTAL_SECONDS = 30.0
+# A hundred orders are about 0.2 MB; an answer as large as this is no page, and it has to fit our memory.
+LARGEST_BODY = 64 * 1024 * 1024
+CHUNK = 256 * 1024
+
+CHECK_GATEWAY = "check the network, and the shop's gateway_url"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long and how large an answer may be, in seconds and bytes."""
+
+    connect_seconds: float = CONNECT_SECONDS
+    read_seconds: float = READ_SECONDS
+    total_seconds: float = TOTAL_SECONDS
+    largest_body: int = LARGEST_BODY
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What came back: the HTTP status, the unpacked body and the Retry-After header."""
+
+    status: int
+    body: bytes
+    retry_after: str | None
+
+
+class _Deadline(threading.local):
+    """When the call that this thread makes has to be over, on the monotonic clock, and its longest silence."""
+
+    over_at: float = 0.0
+    read_seconds: float = READ_SECONDS
+
+
+_deadline = _Deadline()
+
+
+class _DeadlineReader(io.RawIOBase):
+    """The socket's bytes until the deadline; every single wait for the socket ends there."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._socket = sock
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = _deadline.over_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer was not complete at the deadline")
+        self._socket.settimeout(min(left, _deadline.read_seconds))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _DeadlineFile:
+    """What http.client takes for a socket: it only wants a file to read from."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_DeadlineReader(self._socket), CHUNK)
+
+
+class _DeadlineResponse(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(_DeadlineFile(sock), *args, **options)  # type: ignore[arg-type]
+
+
+class _HTTPConnection(urllib3.connection.HTTPConnection):
+    response_class = _DeadlineResponse
+
+
+class _HTTPSConnection(urllib3.connection.HTTPSConnection):
+    response_class = _DeadlineResponse
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """One connection a thread, no retries of its own (traffic.retry counts every attempt)."""
+
+    def __init__(self) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+class Transport:
+    """Posts forms to one gateway. Safe to use from several threads: each has its own session and connection."""
+
+    def __init__(self, url: str, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._url = url
+        self._limits = limits
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+        self._lock = threading.Lock()
+        self.host = _host_of(url)
+
+    def post(self, form: bytes, *, attempted: str) -> Reply:
+        """Post a form and read the whole answer.
+
+        Args:
+            form: the form-encoded parameters; all of them travel in the body, so that no URL holds a secret.
+            attempted: for messages.
+
+        Raises:
+            TransientError: the network failed, or the answer was not complete at the deadline.
+            MalformedAnswerError: the answer is too large or not unpackable.
+            CallerError: the gateway's address is none, or its certificate is not accepted.
+
+        """
+        # requests' exceptions carry the request, secrets included: describe them, and raise where they are gone.
+        failure: Callable[[], CallError]
+        try:
+            return self._post(form)
+        except requests.exceptions.SSLError as error:
+            failure = self._failed(CallerError, attempted, error, "TLS failed", f"{CHECK_GATEWAY} and certificates")
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            failure = self._failed(CallerError, attempted, error, "the address is none", CHECK_GATEWAY)
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
+            failure = self._failure_of(attempted, error)
+        raise failure()
+
+    def close(self) -> None:
+        """Close every thread's connections; the transport stays usable."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, []
+        for session in sessions:
+            session.close()
+        self._local = threading.local()
+
+    def _post(self, form: bytes) -> Reply:
+        limits = self._limits
+        _deadline.over_at = time.monotonic() + limits.total_seconds
+        _deadline.read_seconds = limits.read_seconds
+        send, settings = self._connected()
+        request = requests.PreparedRequest()
+        request.method = "POST"
+        request.url = self._url
+        request.headers = CaseInsensitiveDict(
+            {
+                "Content-Type": "application/x-www-form-urlencoded;charset=UTF-8",
+                "Content-Length": str(len(form)),
+                "Accept-Encoding": "gzip",
+                "Accept": "application/json",
+                "User-Agent": "order-pipeline",
+            }
+        )
+        request.body = form
+        request.hooks = {"response": []}
+        response = send(request, stream=True, timeout=(limits.connect_seconds, limits.read_seconds), **settings)
+        try:
+            body = self._read(response.raw)
+        except BaseException:
+            # What is left of the answer must not be taken for the beginning of the next one.
+            response.close()
+            raise
+        return Reply(response.status_code, body, response.headers.get("Retry-After"))
+
+    def _read(self, raw: Any) -> bytes:
+        chunks = []
+        size = 0
+        while chunk := raw.read(CHUNK, decode_content=True):
+            size += len(chunk)
+            if size > self._limits.largest_body:
+                raise _TooLargeError
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _connected(self) -> tuple[Callable[..., requests.Response], dict[str, Any]]:
+        """Return this thread's adapter, and what the environment says of proxies and certificates, read once."""
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _Adapter())
+            settings = session.merge_environment_settings(self._url, {}, True, None, None)
+            self._local.session = session
+            self._local.send = session.get_adapter(self._url).send
+            self._local.settings = {name: settings[name] for name in ("proxies", "verify", "cert")}
+            with self._lock:
+                self._sessions.append(session)
+        return self._local.send, self._local.settings
+
+    def _failure_of(self, attempted: str, error: Exception) -> Callable[[], CallError]:
+        if isinstance(error, _TooLargeError):
+            reason = f"the answer has more than {self._limits.largest_body} bytes"
+            return self._failed(MalformedAnswerError, attempted, error, reason, CHECK_GATEWAY)
+        if isinstance(error, urllib3.exceptions.DecodeError | requests.exceptions.ContentDecodingError):
+            return self._failed(MalformedAnswerError, attempted, error, "the answer cannot be unpacked", CHECK_GATEWAY)
+        return self._failed(TransientError, attempted, error, "no complete answer", CHECK_GATEWAY)
+
+    def _failed(
+        self, kind: type[CallError], attempted: str, error: Exception, what: str, remedy: str
+    ) -> Callable[[], CallError]:
+        reason = f"{what} from {self.host}: {_root_of(error)}"
+        return lambda: kind(attempted, reason, remedy=remedy)
+
+
+class _TooLargeError(OSError):
+    """The answer has more bytes than we take."""
+
+
+def _host_of(url: str) -> str:
+    """Return host and port for messages: an address might hold a password or a query."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    except ValueError:
+        return "the gateway"
+
+
+def _root_of(error: BaseException) -> str:
+    """Name the innermost cause: its class, and the words of operating system errors, which hold no parameters."""
+    seen = {id(error)}
+    while True:
+        inner = next(
+            (
+                candidate
+                for candidate in (
+                    getattr(error, "reason", None),
+                    *error.args,
+                    error.__cause__,
+                    error.__context__,
+                )
+                if isinstance(candidate, BaseException) and id(candidate) not in seen
+            ),
+            None,
+        )
+        if inner is None:
+            break
+        error = inner
+        seen.add(id(error))
+    words = error.strerror if isinstance(error, OSError) and error.strerror else ""
+    if isinstance(error, TimeoutError):
+        words = str(error) or "timed out"
+    return f"{type(error).__name__} ({words})" if words else type(error).__name__
