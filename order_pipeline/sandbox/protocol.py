@@ -35,43 +35,72 @@ class Answer(msgspec.Struct, frozen=True):
     delay_seconds: float = 0.0
 
 
-def answer_call(marketplace: Marketplace, verb: str, parameters: Mapping[str, str], body: str = "") -> Answer:
-    """Answer one call. ``parameters`` are query and form merged; ``body`` a raw body that is signed too."""
+class Form(msgspec.Struct, frozen=True):
+    """How a call wants its answer written: "json" or "xml", simplified or not."""
+
+    name: str
+    simplified: bool
+
+    @property
+    def content_type(self) -> str:
+        """The HTTP content type of the form."""
+        return envelope.JSON_TYPE if self.name == "json" else envelope.XML_TYPE
+
+
+def answer_call(marketplace: Marketplace, verb: str, parameters: Mapping[str, str]) -> Answer:
+    """Answer one call. ``parameters`` are query and form merged."""
     name = parameters.get("method", "")
     delay = marketplace.faults.delay_seconds(name)
     if damage := marketplace.faults.outage(name):
         return Answer(damage.body, damage.content_type, damage.status, delay)
-    form = parameters.get("format") or "xml"
-    # A rejected format is answered in the default one.
-    written = form if form in _FORMATS else "xml"
-    simplified = written == "json" and parameters.get("simplify") == "true"
+    form = form_of(parameters)
+    with marketplace.looking() as now_ms:
+        try:
+            shops = admit(marketplace, verb, parameters, now_ms // 1000)
+        except PlatformError as error:
+            text = refuse(marketplace, error, form)
+        else:
+            text = perform(marketplace, shops, parameters, now_ms // 1000, form)
+    return Answer(marketplace.faults.damaged(name, text), form.content_type, 200, delay)
+
+
+def form_of(parameters: Mapping[str, str]) -> Form:
+    """How the answer is written; a format that will be rejected is answered in the default one."""
+    name = "json" if parameters.get("format") == "json" else "xml"
+    return Form(name, name == "json" and parameters.get("simplify") == "true")
+
+
+def refuse(marketplace: Marketplace, error: PlatformError, form: Form) -> bytes:
+    """Count an error and write it."""
+    marketplace.refusals[str(error.code)] += 1
+    return envelope.write(envelope.ERROR_ROOT, error.fields(), form.name, simplified=form.simplified)
+
+
+def perform(marketplace: Marketplace, shops: list[Shop], parameters: Mapping[str, str], now: int, form: Form) -> bytes:
+    """Run an admitted call and write its answer or error; ``now`` is the platform's time in seconds."""
     try:
-        with marketplace.looking() as now_ms:
-            shop, method = _admit(marketplace, verb, parameters, body, now_ms // 1000)
-            marketplace.calls[method.name] += 1
-            context = Context(marketplace, shop, now_ms // 1000, written == "json" and not simplified)
-            fields = method.handler(context, parameters)
-        text = envelope.write(envelope.root_key(method.name), fields, written, simplified=simplified)
-        text = marketplace.faults.damaged(method.name, text)
+        method = _method_of(parameters)
+        limit = marketplace.limit(shops[0].app_key)
+        if limit is not None and (seconds := limit.refused_for()):
+            raise app_call_limited(seconds)
+        shop = _shop_of(marketplace, shops, parameters.get("session")) if method.needs_session else None
+        if refusal := marketplace.faults.refusal(method.name, shop.id if shop else None):
+            raise refusal
+        marketplace.calls[method.name] += 1
+        context = Context(marketplace, shop, now, form.name == "json" and not form.simplified)
+        fields = method.handler(context, parameters)
     except PlatformError as error:
-        marketplace.refusals[str(error.code)] += 1
-        text = envelope.write(envelope.ERROR_ROOT, error.fields(), written, simplified=simplified)
-    content_type = envelope.JSON_TYPE if written == "json" else envelope.XML_TYPE
-    return Answer(text, content_type, 200, delay)
+        return refuse(marketplace, error, form)
+    return envelope.write(envelope.root_key(method.name), fields, form.name, simplified=form.simplified)
 
 
-def _admit(
-    marketplace: Marketplace, verb: str, parameters: Mapping[str, str], body: str, now: int
-) -> tuple[Shop | None, Method]:
-    """Check a call as the platform does and say whose it is. The order of the checks is not established."""
+def admit(marketplace: Marketplace, verb: str, parameters: Mapping[str, str], now: int, body: str = "") -> list[Shop]:
+    """Check a call's system parameters and return the shops of its app; ``body`` is a raw body, signed too.
+
+    PlatformError for what is wrong first. In which order the platform looks is not established.
+    """
     if verb not in ("GET", "POST"):
         raise PlatformError(9, "Http Action Not Allowed")
-    name = parameters.get("method")
-    if not name:
-        raise PlatformError(21, "Missing Method")
-    method = METHODS.get(name)
-    if method is None:
-        raise PlatformError(22, "Invalid Method", "isv.invalid-method", f"不存在的方法名：{name}")
     app_key = parameters.get("app_key")
     if not app_key:
         raise PlatformError(28, "Missing App Key")
@@ -84,13 +113,17 @@ def _admit(
         raise PlatformError(24, "Missing Signature")
     if not is_signed(parameters, shops[0].app_secret, body):
         raise PlatformError(25, "Invalid signature")
-    limit = marketplace.limit(app_key)
-    if limit is not None and (seconds := limit.refused_for()):
-        raise app_call_limited(seconds)
-    shop = _shop_of(marketplace, shops, parameters.get("session")) if method.needs_session else None
-    if refusal := marketplace.faults.refusal(method.name, shop.id if shop else None):
-        raise refusal
-    return shop, method
+    return shops
+
+
+def _method_of(parameters: Mapping[str, str]) -> Method:
+    name = parameters.get("method")
+    if not name:
+        raise PlatformError(21, "Missing Method")
+    method = METHODS.get(name)
+    if method is None:
+        raise PlatformError(22, "Invalid Method", "isv.invalid-method", f"不存在的方法名：{name}")
+    return method
 
 
 def _check_version_and_format(parameters: Mapping[str, str]) -> None:

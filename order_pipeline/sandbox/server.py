@@ -27,6 +27,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from order_pipeline.sandbox.batch import SEPARATOR, answer_batch
 from order_pipeline.sandbox.clock import DrivenClock, from_ms
 from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sandbox.inspection import truth
@@ -38,6 +39,7 @@ from order_pipeline.sandbox.shops import DEMO_SHOP
 __all__ = ["DEMO_SHOP", "SandboxServer", "SandboxSettings", "application", "serve"]
 
 GATEWAY_PATH = "/router/rest"
+BATCH_PATH = "/router/batch"
 
 _COMPRESS_ABOVE_BYTES = 1024
 # The fastest level: list pages shrink ninefold with it, and the next level costs twice the time.
@@ -56,16 +58,16 @@ class _Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
+        body = await _read(receive)
         parameters = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        if body and headers.get(b"content-type", _FORM).startswith(_FORM):
-            parameters.update(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-        answer = answer_call(self._marketplace, scope["method"], parameters)
+        if scope["path"] == BATCH_PATH:
+            separator = headers.get(b"top-api-separator", b"").decode("latin-1") or SEPARATOR
+            text = body.decode("utf-8", "replace")
+            answer = answer_batch(self._marketplace, scope["method"], parameters, text, separator)
+        else:
+            if body and headers.get(b"content-type", _FORM).startswith(_FORM):
+                parameters.update(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+            answer = answer_call(self._marketplace, scope["method"], parameters)
         if answer.delay_seconds:
             await asyncio.sleep(answer.delay_seconds)
         content = answer.body
@@ -76,6 +78,16 @@ class _Gateway:
         sent.append((b"content-length", str(len(content)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": sent})
         await send({"type": "http.response.body", "body": content})
+
+
+async def _read(receive: Receive) -> bytes:
+    pieces = []
+    more = True
+    while more:
+        message = await receive()
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(pieces)
 
 
 class _Inspection:
@@ -140,11 +152,12 @@ def _drive(clock: DrivenClock, order: Any) -> None:
 
 def application(marketplace: Marketplace) -> Starlette:
     """Return the ASGI application of a marketplace."""
-    inspection = _Inspection(marketplace)
+    gateway, inspection = _Gateway(marketplace), _Inspection(marketplace)
     return Starlette(
         routes=[
             # Without a list of methods every verb reaches the gateway, which has its own error for wrong ones.
-            Route(GATEWAY_PATH, _Gateway(marketplace)),
+            Route(GATEWAY_PATH, gateway),
+            Route(BATCH_PATH, gateway),
             Route("/sandbox/health", inspection.health),
             Route("/sandbox/statistics", inspection.statistics),
             Route("/sandbox/truth", inspection.truth),
