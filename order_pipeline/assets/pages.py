@@ -4,6 +4,7 @@ Belongs here: history by day of creation, increments by day of change. Not here:
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import dagster as dg
 
@@ -12,6 +13,7 @@ from order_pipeline.assets.partitions import daily, partition_days
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
+from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.listing import Listing, list_changes, list_history
 from order_pipeline.sync.shops import for_each_shop
 
@@ -36,11 +38,15 @@ def history_pages(
     context: dg.AssetExecutionContext, config: ShopsConfig, warehouse: WarehouseResource, shops: ShopsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Orders by day of creation (Asia/Shanghai): the first load, and the way to load a past day again."""
+
+    def history_of(access: ShopAccess, now: datetime) -> list[Listing]:
+        return [list_history(access, warehouse.engine, day, now) for day in partition_days(context)]
+
     with named_failures():
         listings = for_each_shop(
             shops.open(config.shops),
             warehouse.engine,
-            lambda access: [list_history(access, warehouse.engine, day) for day in partition_days(context)],
+            lambda access: history_of(access, access.platform.now()),
         )
     return _result("history_pages", [listing for of_shop in listings for listing in of_shop])
 
@@ -59,14 +65,18 @@ def increment_pages(
     context: dg.AssetExecutionContext, config: ChangesConfig, warehouse: WarehouseResource, shops: ShopsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Orders by day of their last change (Asia/Shanghai), from just before the watermark on."""
+
+    def changes_of(access: ShopAccess, now: datetime) -> list[Listing]:
+        return [
+            list_changes(access, warehouse.engine, day, now, whole_day=config.whole_day)
+            for day in partition_days(context)
+        ]
+
     with named_failures():
         listings = for_each_shop(
             shops.open(config.shops),
             warehouse.engine,
-            lambda access: [
-                list_changes(access, warehouse.engine, day, whole_day=config.whole_day)
-                for day in partition_days(context)
-            ],
+            lambda access: changes_of(access, access.platform.now()),
         )
     return _result("increment_pages", [listing for of_shop in listings for listing in of_shop])
 

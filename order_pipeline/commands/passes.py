@@ -5,7 +5,8 @@ Belongs here: deciding which job is next and running it until nothing is due. No
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -14,42 +15,60 @@ from sqlalchemy import Engine
 
 from order_pipeline.commands.runs import RunOutcome, run_job
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.due import due_work
+from order_pipeline.sync.due import DueWork, due_work
 from order_pipeline.sync.shops import for_each_shop
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.worklist import depth
 
 # A month of created-days a run: visible progress in the UI, and a failed run repeats little.
 HISTORY_DAYS_PER_RUN = 31
-# Each round only follows what changed during the one before; a platform that never rests is left for the next pass.
-MAX_ROUNDS = 20
+# Details that were asked for within their own second are due again 3 s later; a pass waits for those.
+LONGEST_WAIT_SECONDS = 5.0
 
 
 class Pass(NamedTuple):
-    """The runs of a pass, and whether nothing was due any more when it ended."""
+    """The runs of a pass, and whether everything that was due when it began is done."""
 
     runs: tuple[RunOutcome, ...]
     finished: bool
 
 
 def run_pass(instance: dg.DagsterInstance, engine: Engine, accesses: Sequence[ShopAccess]) -> Pass:
-    """Run what is due for these shops until nothing is; stop after a failed run.
+    """Run what is due for these shops: the first load, the changes up to now, the details. Stop after a failed run.
 
-    Raises ShopsFailedError when a shop cannot be asked what is due.
+    What changes meanwhile is the next pass's. Raises ShopsFailedError when a shop cannot be asked what is due.
     """
     shop_ids = [access.shop.id for access in accesses]
     runs: list[RunOutcome] = []
-    for _ in range(MAX_ROUNDS):
-        works = for_each_shop(accesses, engine, lambda access: due_work(access, engine))
-        history = sorted({day for work in works for day in work.history_days})
-        changed = sorted({day for work in works for day in work.changed_days})
-        if not history and not changed:
-            return Pass(tuple(runs), finished=True)
-        if history:
-            runs += load_history(instance, history, shop_ids)
-        else:
-            runs.append(run_job(instance, "sync_orders", changed, config=_narrowed("increment_pages", shop_ids)))
-        if not runs[-1].success:
+    history = _due_days(accesses, engine, lambda work: work.history_days)
+    if history:
+        runs += load_history(instance, history, shop_ids)
+    for is_second in (False, True):
+        if runs and not runs[-1].success:
             break
-    return Pass(tuple(runs), finished=False)
+        if is_second and not _wait_for_due(engine, shop_ids):
+            break
+        changed = _due_days(accesses, engine, lambda work: work.changed_days)
+        if changed:
+            runs.append(run_job(instance, "sync_orders", changed, config=_narrowed("increment_pages", shop_ids)))
+    return Pass(tuple(runs), finished=all(run.success for run in runs))
+
+
+def _due_days(
+    accesses: Sequence[ShopAccess], engine: Engine, days_of: Callable[[DueWork], tuple[date, ...]]
+) -> list[date]:
+    works = for_each_shop(accesses, engine, lambda access: due_work(access, engine))
+    return sorted({day for work in works for day in days_of(work)})
+
+
+def _wait_for_due(engine: Engine, shop_ids: Sequence[str]) -> bool:
+    """Wait until the orders that are due in a moment are; return whether there are any."""
+    with transaction(engine) as connection:
+        waits = [depth(connection, shop_id).next_due_seconds for shop_id in shop_ids]
+    soon = [wait for wait in waits if wait is not None and wait <= LONGEST_WAIT_SECONDS]
+    if soon:
+        time.sleep(max(soon) + 0.1)
+    return bool(soon)
 
 
 def load_history(

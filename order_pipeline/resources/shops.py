@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from order_pipeline.configuration import read_shops, select_shops
 from order_pipeline.resources.addresses import configured_shops
@@ -14,8 +15,10 @@ class ShopsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The shops to work for. Left empty, ORDER_PIPELINE_SHOPS counts, else ./shops.yaml, else the sandbox shop."""
 
     path: str | None = None
+    # One door a shop for a whole run: its connections and the platform's clock are shared by the steps.
+    _opened: dict[str, ShopAccess] = PrivateAttr(default_factory=dict)
 
     def open(self, ids: Sequence[str] = ()) -> list[ShopAccess]:
         """Make the named shops, or all of them, ready for work. Raises ConfigurationError for a wrong file or id."""
         shops = read_shops(Path(self.path)) if self.path else configured_shops()
-        return [open_shop(shop) for shop in select_shops(shops, tuple(ids))]
+        return [self._opened.setdefault(shop.id, open_shop(shop)) for shop in select_shops(shops, tuple(ids))]

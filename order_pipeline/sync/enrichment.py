@@ -19,7 +19,7 @@ from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.storing import store_call_log, store_details
 from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallError, NotFoundError, ThrottledError
 from order_pipeline.warehouse.database import transaction
-from order_pipeline.warehouse.worklist import Outcome, PendingOrder, depth, settle, take, worker
+from order_pipeline.warehouse.worklist import Outcome, PendingOrder, settle, take, worker
 
 # A `requests` call costs about 1 ms of CPU, so more threads pay only where the platform answers slowly.
 DETAIL_THREADS = 8
@@ -29,8 +29,6 @@ ORDERS_PER_BATCH = 200
 # A detail asked for this soon after its own modified second may miss a change later in that second (architecture §3).
 SAME_SECOND_MARGIN = timedelta(seconds=2)
 SAME_SECOND_WAIT_SECONDS = 3.0
-# How long a drain waits for orders that are due soon, so that a same-second refetch ends in the same run.
-WAIT_FOR_DUE_SECONDS = 5.0
 
 FIRST_BACKOFF_SECONDS = 15.0
 LONGEST_BACKOFF_SECONDS = 900.0
@@ -107,11 +105,10 @@ def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) 
     calls_before = access.calls.total
     total = Drained()
     with worker(engine) as key, _pool(threads) as pool:
-        access.platform.now()
         fetching: list[tuple[PendingOrder, Future[OrderDetail]]] = []
         hopeless: CallError | None = None
         while True:
-            ahead = [] if hopeless else _start(access, engine, key, pool, wait=not fetching)
+            ahead = [] if hopeless else _start(access, engine, key, pool)
             if not ahead and not fetching:
                 break
             fetched = _collect(fetching)
@@ -124,16 +121,12 @@ def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) 
 
 
 def _start(
-    access: ShopAccess, engine: Engine, key: int, pool: ThreadPoolExecutor, *, wait: bool
+    access: ShopAccess, engine: Engine, key: int, pool: ThreadPoolExecutor
 ) -> list[tuple[PendingOrder, Future[OrderDetail]]]:
-    """Take a batch and begin to fetch it; with nothing due, wait for what is due in a moment."""
-    while True:
-        with transaction(engine) as connection:
-            taken = take(connection, access.shop.id, key, ORDERS_PER_BATCH)
-            soon = None if taken or not wait else depth(connection, access.shop.id).next_due_seconds
-        if taken or soon is None or soon > WAIT_FOR_DUE_SECONDS:
-            return [(pending, pool.submit(access.platform.order, pending.order_id)) for pending in taken]
-        time.sleep(max(soon, 0.05))
+    """Take a batch and begin to fetch it."""
+    with transaction(engine) as connection:
+        taken = take(connection, access.shop.id, key, ORDERS_PER_BATCH)
+    return [(pending, pool.submit(access.platform.order, pending.order_id)) for pending in taken]
 
 
 def _collect(fetching: Sequence[tuple[PendingOrder, Future[OrderDetail]]]) -> list[Fetched]:

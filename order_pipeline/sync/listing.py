@@ -57,15 +57,16 @@ class Listing(NamedTuple):
     lag_seconds: float | None
 
 
-def list_history(access: ShopAccess, engine: Engine, day: date) -> Listing:
-    """Load every order created on that day (Shanghai). The increment watermark begins before the first such load.
+def list_history(access: ShopAccess, engine: Engine, day: date, now: datetime) -> Listing:
+    """Load every order created on that day (Shanghai) up to ``now``, the platform's time before the load.
+
+    The increment watermark begins there, before the first such load.
 
     Raises CallError when the platform does not answer, DatabaseUnreachableError without the warehouse; what was
     stored by then stays, and the day is not marked as loaded.
     """
     started = time.monotonic()
     calls_before = access.calls.total
-    now = access.platform.now()
     with transaction(engine) as connection:
         watermark = begin_watermark(connection, access.shop.id, now - SETTLE_LAG)
     window = created_window(day, now)
@@ -87,15 +88,20 @@ def list_history(access: ShopAccess, engine: Engine, day: date) -> Listing:
 
 
 def list_changes(
-    access: ShopAccess, engine: Engine, day: date, *, overlap: timedelta = OVERLAP, whole_day: bool = False
+    access: ShopAccess,
+    engine: Engine,
+    day: date,
+    now: datetime,
+    *,
+    overlap: timedelta = OVERLAP,
+    whole_day: bool = False,
 ) -> Listing:
-    """Bring the changes of that day (Shanghai) up to date and move the watermark with them.
+    """Bring the changes of that day (Shanghai) up to ``now``, the platform's time, and move the watermark with them.
 
     Raises CallError and DatabaseUnreachableError as ``list_history`` does; the watermark then stays.
     """
     started = time.monotonic()
     calls_before = access.calls.total
-    now = access.platform.now()
     with transaction(engine) as connection:
         watermark = read_watermark(connection, access.shop.id)
     window = changed_window(day, watermark, now, overlap=overlap, whole_day=whole_day)
