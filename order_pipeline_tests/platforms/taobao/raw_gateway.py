@@ -28,15 +28,20 @@ def raw(message: bytes) -> Answer:
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(message)
-        connection.close()
+        _close_now(connection)
 
     return answer
+
+
+def _close_now(connection: socket.socket) -> None:
+    # The file that requests are read from holds the connection open; a socket of its own does not wait for it.
+    socket.socket(fileno=connection.detach()).close()
 
 
 def reset(connection: socket.socket) -> None:
     """Close the connection with a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
+    _close_now(connection)
 
 
 def trickle(message: bytes, pause_seconds: float) -> Answer:

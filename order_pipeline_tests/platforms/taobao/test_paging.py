@@ -337,3 +337,16 @@ def test_memory_does_not_grow_with_the_length_of_the_walk() -> None:
         if inner.gi_frame is not None:
             largest = max(largest, len(inner.gi_frame.f_locals["self"]._seen))
     assert 0 < largest <= 300
+
+
+@pytest.mark.parametrize("end_inclusive", [True, False])
+def test_rows_that_slide_to_page_one_while_a_second_is_walked_are_not_lost(end_inclusive: bool) -> None:
+    # The newest row of the second leaves before each call, so every other row slides towards page one.
+    market = MovingList(
+        dict.fromkeys(range(40), 7),
+        page_size=5,
+        end_inclusive=end_inclusive,
+        moves=iter([[order] for order in range(39, -1, -1)]),
+    )
+    rows = {row.key for row in delivered(walk(Window(at(0), at(30)), market.fetch, attempted="test"))}
+    assert {f"order {order}" for order, second in market.seconds.items() if second == 7} <= rows
