@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -40,6 +42,9 @@ LARGEST_BODY = 64 * 1024 * 1024
 CHUNK = 256 * 1024
 
 CHECK_GATEWAY = "check the network, and the shop's gateway_url"
+CHECK_CERTIFICATE = (
+    "check the shop's gateway_url; behind a proxy that reads along, name its certificate in REQUESTS_CA_BUNDLE"
+)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +150,8 @@ class Transport:
         self._url = url
         self._limits = limits
         self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        # Weak: a thread's session, and its connection, end with the thread.
+        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()
         self.host = _host_of(url)
 
@@ -166,8 +172,6 @@ class Transport:
         failure: Callable[[], CallError]
         try:
             return self._post(form)
-        except requests.exceptions.SSLError as error:
-            failure = self._failed(CallerError, attempted, error, "TLS failed", f"{CHECK_GATEWAY} and certificates")
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             failure = self._failed(CallerError, attempted, error, "the address is none", CHECK_GATEWAY)
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
@@ -177,7 +181,7 @@ class Transport:
     def close(self) -> None:
         """Close every thread's connections; the transport stays usable."""
         with self._lock:
-            sessions, self._sessions = self._sessions, []
+            sessions = list(self._sessions)
         for session in sessions:
             session.close()
         self._local = threading.local()
@@ -232,10 +236,13 @@ class Transport:
             self._local.send = session.get_adapter(self._url).send
             self._local.settings = {name: settings[name] for name in ("proxies", "verify", "cert")}
             with self._lock:
-                self._sessions.append(session)
+                self._sessions.add(session)
         return self._local.send, self._local.settings
 
     def _failure_of(self, attempted: str, error: Exception) -> Callable[[], CallError]:
+        if isinstance(_root_of(error), ssl.SSLCertVerificationError):
+            # Any other failure of TLS is one of the network: a connection that was cut off, for instance.
+            return self._failed(CallerError, attempted, error, "no trusted connection", CHECK_CERTIFICATE)
         if isinstance(error, _TooLargeError):
             reason = f"the answer has more than {self._limits.largest_body} bytes"
             return self._failed(MalformedAnswerError, attempted, error, reason, CHECK_GATEWAY)
@@ -246,7 +253,7 @@ class Transport:
     def _failed(
         self, kind: type[CallError], attempted: str, error: Exception, what: str, remedy: str
     ) -> Callable[[], CallError]:
-        reason = f"{what} from {self.host}: {_root_of(error)}"
+        reason = f"{what} from {self.host}: {_described(_root_of(error))}"
         return lambda: kind(attempted, reason, remedy=remedy)
 
 
@@ -263,28 +270,21 @@ def _host_of(url: str) -> str:
         return "the gateway"
 
 
-def _root_of(error: BaseException) -> str:
-    """Name the innermost cause: its class, and the words of operating system errors, which hold no parameters."""
+def _root_of(error: BaseException) -> BaseException:
+    """Find the innermost cause, which the layers of requests and urllib3 wrap each in its own way."""
     seen = {id(error)}
     while True:
-        inner = next(
-            (
-                candidate
-                for candidate in (
-                    getattr(error, "reason", None),
-                    *error.args,
-                    error.__cause__,
-                    error.__context__,
-                )
-                if isinstance(candidate, BaseException) and id(candidate) not in seen
-            ),
-            None,
-        )
+        candidates = (getattr(error, "reason", None), *error.args, error.__cause__, error.__context__)
+        inner = next((one for one in candidates if isinstance(one, BaseException) and id(one) not in seen), None)
         if inner is None:
-            break
+            return error
         error = inner
         seen.add(id(error))
-    words = error.strerror if isinstance(error, OSError) and error.strerror else ""
-    if isinstance(error, TimeoutError):
-        words = str(error) or "timed out"
+
+
+def _described(error: BaseException) -> str:
+    """Name a cause: its class, and the words of the operating system, which hold no parameters of ours."""
+    words = str(error) if isinstance(error, TimeoutError) else ""
+    if isinstance(error, OSError) and error.strerror:
+        words = error.strerror
     return f"{type(error).__name__} ({words})" if words else type(error).__name__

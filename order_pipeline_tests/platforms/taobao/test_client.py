@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import logging
+import socket
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -103,6 +106,33 @@ def test_calls_share_a_connection() -> None:
         client.close()
         client.call("taobao.time.get", {}, both)
         assert gateway.connections == 2
+
+
+def test_a_connection_ends_with_its_thread() -> None:
+    with RawGateway(http(TIME)) as gateway:
+        client = client_of(gateway.url)
+        for _ in range(5):
+            thread = threading.Thread(target=lambda: client.call("taobao.time.get", {}, both))
+            thread.start()
+            thread.join()
+        assert gateway.connections == 5
+        gc.collect()
+        assert len(client._transport._sessions) == 0
+
+
+def test_a_tls_connection_that_breaks_may_be_tried_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet_without_tls() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=greet_without_tls, daemon=True).start()
+        client = client_of(f"https://127.0.0.1:{listener.getsockname()[1]}/router/rest")
+        with pytest.raises(TransientError, match="SSLError"):
+            client.call("taobao.time.get", {}, both)
 
 
 def test_a_compressed_answer_is_unpacked() -> None:

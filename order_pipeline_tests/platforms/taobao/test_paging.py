@@ -56,6 +56,7 @@ class MovingList:
         return sorted(found, key=lambda row: (row[1], row[0]), reverse=True)
 
     def fetch(self, window: Window, page_no: int, use_has_next: bool) -> ListAnswer:
+        assert window.start < window.end, "the platform refuses such a window"
         for order in next(self.moves, []) if self.calls else []:
             if order in self.seconds:
                 self.now += 1
