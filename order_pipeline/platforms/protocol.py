@@ -88,7 +88,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RejectedRecord(msgspec.Struct, frozen=True):
-    """A record that could not be read, kept whole so that it can be replayed.
+    """A record that could not be read, kept (without personal data) so that it can be replayed.
 
     ``body`` is the record as JSON text in ASCII, so that NUL and lone surrogates survive as escapes.
     ``order_id`` and ``modified_at`` are what could still be read of it.
@@ -151,6 +151,7 @@ class OrderPlatform(Protocol):
     def changed_orders(self, window: Window) -> Iterator[OrderPage]:
         """Walk the orders last modified in the window, while they move.
 
+        Orders of the window's very last second may be left to the next window, which shares it.
         Every order whose last change lies in the window when the walk ends comes at least once; an order
         that changes meanwhile leaves the window for a later one. The same (order, modified) comes only once.
         """

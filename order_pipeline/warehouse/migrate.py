@@ -15,6 +15,8 @@ from order_pipeline.warehouse.database import transaction
 if TYPE_CHECKING:
     from alembic.config import Config
 
+MIGRATIONS = Path(__file__).parent / "migrations"
+
 # Any number that nobody else uses: keeps two processes from migrating at once.
 MIGRATION_LOCK = 7_302_441
 
@@ -53,12 +55,9 @@ def require_current(engine: Engine) -> None:
 
 
 def _versions(engine: Engine) -> tuple[str | None, str]:
-    from alembic.script import ScriptDirectory
-
-    script = ScriptDirectory.from_config(_config())
-    known = {step.revision for step in script.walk_revisions()}
-    newest = script.get_current_head()
-    assert newest is not None  # noqa: S101 - the package always ships at least one step
+    # From the files' names: every run asks, and importing Alembic takes 0.3 s. A test holds names and revisions equal.
+    known = sorted(step.name.split("_")[0] for step in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    newest = known[-1]
     with transaction(engine) as connection:
         there = connection.execute(text("SELECT to_regclass('sync.alembic_version')")).scalar()
         found = connection.execute(text("SELECT version_num FROM sync.alembic_version")).scalar() if there else None
@@ -74,5 +73,5 @@ def _config() -> Config:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config

@@ -9,6 +9,7 @@ import enum
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import psycopg2
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
 
@@ -71,9 +72,10 @@ def merge_orders(
     try:
         with connection.begin_nested():
             _merge(connection, shop_id, platform, source, rows)
-    except (DataError, IntegrityError) as error:
+    # COPY goes past SQLAlchemy, so its errors come from the driver as they are.
+    except (DataError, IntegrityError, psycopg2.DataError, psycopg2.IntegrityError) as error:
         if len(rows) == 1:
-            reason = str(error.orig).strip().splitlines()[0]
+            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
             return [Refused(rows[0], f"refused by the warehouse: {reason}")]
         half = len(rows) // 2
         return [

@@ -1,0 +1,124 @@
+"""What tests share: one embedded PostgreSQL a session, a database a test, and a sandbox over real HTTP."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine
+
+from order_pipeline.configuration import Shop
+from order_pipeline.platforms.taobao.platform import TaobaoCredentials, TaobaoPlatform
+from order_pipeline.sandbox.clock import SHANGHAI, DrivenClock, from_ms
+from order_pipeline.sandbox.marketplace import Marketplace
+from order_pipeline.sandbox.server import SandboxServer
+from order_pipeline.sandbox.settings import SandboxSettings, open_marketplace
+from order_pipeline.sandbox.shops import DEMO_SHOP
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.traffic.call_log import CallLog
+from order_pipeline.traffic.retry import RetrySettings
+from order_pipeline.warehouse import embedded, migrate
+from order_pipeline.warehouse.database import connect
+
+# A calm noon, so that no test's day ends while it runs.
+NOON = datetime(2026, 3, 15, 12, 0, 0, tzinfo=SHANGHAI)
+# Tests of faults shall not wait as long as a person would let the real thing.
+QUICK_RETRY = RetrySettings(attempts=3, deadline_seconds=5, first_wait_seconds=0.01, longest_wait_seconds=0.05)
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.EmbeddedServer]:
+    """An embedded server of this session's own, with a migrated database to copy from."""
+    server = embedded.start(tmp_path_factory.mktemp("home"))
+    server.create_database("template")
+    engine = connect(server.url("template"))
+    migrate.upgrade(engine)
+    engine.dispose()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def warehouse_url(postgres: embedded.EmbeddedServer) -> str:
+    """The address of a fresh, migrated database."""
+    name = f"test_{next(_numbers)}"
+    connection = psycopg2.connect(postgres.url("postgres").replace("+psycopg2", ""))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template STRATEGY FILE_COPY")
+    connection.close()
+    return postgres.url(name)
+
+
+@pytest.fixture
+def engine(warehouse_url: str) -> Iterator[Engine]:
+    """A fresh, migrated warehouse."""
+    engine = connect(warehouse_url)
+    yield engine
+    engine.dispose()
+
+
+class Play:
+    """A sandbox on a driven clock, and the way into it that the pipeline uses."""
+
+    def __init__(self, marketplace: Marketplace, server: SandboxServer) -> None:
+        self.marketplace = marketplace
+        self.server = server
+        assert isinstance(marketplace.clock, DrivenClock)
+        self.clock = marketplace.clock
+
+    @property
+    def now(self) -> datetime:
+        return from_ms(self.clock.now_ms())
+
+    def shop(self, **changes: str) -> Shop:
+        values = {
+            "id": DEMO_SHOP.id,
+            "platform": "taobao",
+            "gateway_url": self.server.gateway_url,
+            "app_key": DEMO_SHOP.app_key,
+            "app_secret": DEMO_SHOP.app_secret,
+            "session_key": DEMO_SHOP.session_key,
+        }
+        return Shop(**(values | changes))  # type: ignore[arg-type]
+
+    def access(self, *, page_size: int = 100, **changes: str) -> ShopAccess:
+        shop = self.shop(**changes)
+        calls = CallLog()
+        credentials = TaobaoCredentials(
+            shop_id=shop.id,
+            gateway_url=shop.gateway_url,
+            app_key=shop.app_key,
+            app_secret=shop.app_secret,
+            session_key=shop.session_key,
+        )
+        platform = TaobaoPlatform(credentials, calls, clock=lambda: self.now, page_size=page_size, retry=QUICK_RETRY)
+        return ShopAccess(shop, platform, calls)
+
+
+@pytest.fixture
+def play(request: pytest.FixtureRequest) -> Iterator[Play]:
+    """A sandbox of 300 synthetic orders over 5 days; parametrize indirectly with other settings."""
+    chosen = {"orders": 300, "days": 5, "seed": 7, "driven_from": NOON} | getattr(request, "param", {})
+    marketplace = open_marketplace(SandboxSettings(**chosen))
+    with SandboxServer(marketplace) as server:
+        yield Play(marketplace, server)
+
+
+@pytest.fixture
+def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with the project's dagster.yaml and workspace.yaml, as the current one."""
+    root = Path(__file__).parent.parent
+    for name in ("dagster.yaml", "workspace.yaml"):
+        (tmp_path / name).write_text((root / name).read_text())
+    monkeypatch.chdir(tmp_path)
+    for variable in ("ORDER_PIPELINE_DATABASE_URL", "DAGSTER_POSTGRES_URL", "ORDER_PIPELINE_SHOPS",
+                     "ORDER_PIPELINE_HOME", "DAGSTER_HOME"):  # fmt: skip
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path

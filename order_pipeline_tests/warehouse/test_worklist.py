@@ -1,0 +1,147 @@
+"""The worklist: nothing said is forgotten, nothing is done twice at once, a crash leaves the work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Engine, text
+
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.orders import Source, merge_orders
+from order_pipeline.warehouse.worklist import (
+    Outcome,
+    PendingOrder,
+    Said,
+    depth,
+    say_changed,
+    settle,
+    take,
+    unknown_changes,
+    worker,
+)
+from order_pipeline_tests.warehouse.test_orders import order_row
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def say(engine: Engine, *order_ids: str, minute: int = 0) -> int:
+    with transaction(engine) as connection:
+        said = [Said(order_id, NOW + timedelta(minutes=minute)) for order_id in order_ids]
+        return say_changed(connection, "shop", "increments", said)
+
+
+def take_all(engine: Engine, key: int, limit: int = 100) -> list[PendingOrder]:
+    with transaction(engine) as connection:
+        return take(connection, "shop", key, limit)
+
+
+def done(engine: Engine, pending: PendingOrder, *, again: float | None = None) -> None:
+    with transaction(engine) as connection:
+        settle(
+            connection,
+            "shop",
+            [Outcome(pending.order_id, pending.version, pending.seen_modified, again, "why" if again else None)],
+        )
+
+
+def test_what_is_said_twice_is_done_once(engine: Engine) -> None:
+    assert say(engine, "1", "2", "1") == 2
+    assert say(engine, "2") == 0
+    with worker(engine) as key:
+        assert sorted(pending.order_id for pending in take_all(engine, key)) == ["1", "2"]
+        assert take_all(engine, key) == []
+
+
+def test_two_workers_never_hold_the_same_order(engine: Engine) -> None:
+    say(engine, *map(str, range(500)))
+    taken: list[str] = []
+    lock = threading.Lock()
+
+    def work() -> None:
+        with worker(engine) as key:
+            while batch := take_all(engine, key, limit=7):
+                with lock:
+                    taken.extend(pending.order_id for pending in batch)
+                for pending in batch:
+                    done(engine, pending)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == sorted(map(str, range(500)))
+
+
+def test_something_newer_said_meanwhile_stays_on_the_list(engine: Engine) -> None:
+    say(engine, "1", minute=1)
+    with worker(engine) as key:
+        (pending,) = take_all(engine, key)
+        say(engine, "1", minute=2)
+        done(engine, pending)
+        (again,) = take_all(engine, key)
+    assert again.seen_modified == NOW + timedelta(minutes=2)
+
+
+def test_an_order_whose_details_are_known_is_not_put_on_the_list(engine: Engine) -> None:
+    row = order_row("1", 5)
+    with transaction(engine) as connection:
+        merge_orders(connection, "shop", "taobao", Source.DETAIL, [row])
+        assert unknown_changes(connection, "shop", [Said("1", row.order[7])]) == 0
+        assert (
+            unknown_changes(connection, "shop", [Said("1", row.order[7] + timedelta(seconds=1)), Said("2", NOW)]) == 2
+        )
+    assert say(engine, "1", minute=5) == 0
+    assert say(engine, "1", minute=6) == 1
+
+
+def test_an_order_that_is_put_back_comes_again_when_it_is_due(engine: Engine) -> None:
+    say(engine, "1")
+    with worker(engine) as key:
+        (pending,) = take_all(engine, key)
+        done(engine, pending, again=3600.0)
+        assert take_all(engine, key) == []
+        with transaction(engine) as connection:
+            assert depth(connection, "shop").later == 1
+            connection.execute(text("UPDATE sync.pending_order SET due_at = now()"))
+        (again,) = take_all(engine, key)
+        assert again.attempts == 2
+
+
+def test_an_order_that_the_platform_does_not_serve_waits_for_a_newer_say(engine: Engine) -> None:
+    say(engine, "1", minute=1)
+    with worker(engine) as key:
+        (pending,) = take_all(engine, key)
+        done(engine, pending, again=float("inf"))
+        assert say(engine, "1", minute=1) == 0
+        assert take_all(engine, key) == []
+        assert say(engine, "1", minute=2) == 1
+        assert len(take_all(engine, key)) == 1
+
+
+def test_the_work_of_a_killed_worker_is_free_at_once(engine: Engine, warehouse_url: str) -> None:
+    say(engine, "1", "2")
+    script = f"""
+import os, signal
+from order_pipeline.warehouse.database import connect, transaction
+from order_pipeline.warehouse.worklist import take, worker
+engine = connect({warehouse_url!r})
+with worker(engine) as key:
+    with transaction(engine) as connection:
+        print(len(take(connection, "shop", key, 10)), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert killed.stdout.strip() == "2"
+    with worker(engine) as key:
+        assert len(take_all(engine, key)) == 2
+
+
+def test_the_work_of_a_living_worker_is_left_alone(engine: Engine) -> None:
+    say(engine, "1")
+    with worker(engine) as busy, worker(engine) as other:
+        assert len(take_all(engine, busy)) == 1
+        assert take_all(engine, other) == []
