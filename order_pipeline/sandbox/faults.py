@@ -7,8 +7,11 @@ HTTP (``server``). A fault strikes by a seeded draw, so the same sequence of cal
 from __future__ import annotations
 
 import re
+import time
 import zlib
 from collections import Counter
+from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -43,7 +46,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One fault that is switched on. ``rate`` is the share of calls (of trades, for the last two) it strikes.
 
     ``method`` and ``shop`` narrow it; ``milliseconds`` belongs to latency, ``status`` to http_error, ``seconds``
-    to ban (how long every call of the app is refused), ``kind`` to poison (one of ``POISONS``).
+    to ban (how long every call is refused once it strikes, in real time), ``kind`` to poison (one of ``POISONS``).
     """
 
     name: str
@@ -76,7 +79,9 @@ class Damage(msgspec.Struct, frozen=True):
 class FaultPlan:
     """The faults that are on; one of each name."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._banned_until = 0.0
         self._active: dict[str, Fault] = {}
         self._draws: Counter[str] = Counter()
         self.struck: Counter[str] = Counter()
@@ -92,8 +97,9 @@ class FaultPlan:
         self._draws[fault.name] = 0
 
     def clear(self) -> None:
-        """Switch every fault off."""
+        """Switch every fault off, a running ban too."""
         self._active.clear()
+        self._banned_until = 0.0
 
     def _strikes(self, name: str, method: str, shop_id: str | None = None) -> Fault | None:
         fault = self._active.get(name)
@@ -122,8 +128,11 @@ class FaultPlan:
 
     def refusal(self, method: str, shop_id: str | None) -> PlatformError | None:
         """Return the error this call gets instead of its answer, if any."""
-        if fault := self._strikes(BAN, method):
-            return app_call_limited(fault.seconds)
+        now = self._monotonic()
+        if now >= self._banned_until and (fault := self._strikes(BAN, method)):
+            self._banned_until = now + fault.seconds
+        if now < self._banned_until:
+            return app_call_limited(max(1, ceil(self._banned_until - now)))
         if self._strikes(SESSION_EXPIRED, method, shop_id):
             return invalid_session("session-expired")
         if self._strikes(ISP, method):

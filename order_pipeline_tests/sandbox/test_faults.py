@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from order_pipeline.sandbox.faults import Fault, FaultPlan
 from order_pipeline.sandbox.server import SandboxServer
 from order_pipeline.sandbox.shops import DEMO_SHOP
 from order_pipeline_tests.sandbox.contract_script import Script, truth
@@ -119,3 +120,17 @@ def test_an_unknown_fault_is_refused_with_the_names_of_the_known(server: Sandbox
     response = requests.post(server.url + "/sandbox/faults", json={"name": "earthquake"}, timeout=5)
     assert response.status_code == 400
     assert "latency" in response.json()["error"]
+
+
+def test_a_ban_lasts_and_counts_down() -> None:
+    now = [100.0]
+    plan = FaultPlan(monotonic=lambda: now[0])
+    plan.switch_on(Fault("ban", rate=0.5, seconds=10, seed=1))
+    left = []
+    for _ in range(40):
+        refusal = plan.refusal(LIST, None)
+        left.append(int((refusal.sub_msg or "").split()[5]) if refusal else 0)
+        now[0] += 1.0
+    begin = left.index(10)
+    assert left[begin : begin + 10] == list(range(10, 0, -1))
+    assert 0 in left
