@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 
 from order_pipeline.sandbox.clock import DAY_SECONDS
 from order_pipeline.sandbox.trade import Event, Placement, Trade, apply, open_trade
@@ -41,12 +41,12 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._trades)
 
-    def plan(self, lives: Iterable[tuple[Placement, Sequence[Event]]]) -> None:
+    def plan(self, lives: Iterable[tuple[Placement, list[Event]]]) -> None:
         """Take lives whose events have yet to happen; each life's ordinal must be new."""
         packed: list[int] = []
         for placement, events in lives:
             ordinal = placement.ordinal
-            self._plans[ordinal] = (placement, list(events))
+            self._plans[ordinal] = (placement, events)
             packed.extend(
                 ((event.at_ms << _ORDINAL_BITS | ordinal) << _STEP_BITS) | step for step, event in enumerate(events)
             )

@@ -97,12 +97,9 @@ class Marketplace:
             pass
 
     def _take_history(self) -> None:
-        seed, turns = self._state.origin.seed, len(self._by_turn)
-        lives: list[list[Any]] = [[] for _ in range(turns)]
-        for ordinal, basket in enumerate(self._demand.baskets):
-            lives[ordinal % turns].append(plan_life(seed, ordinal, basket))
-        for ledger, planned in zip(self._by_turn, lives, strict=True):
-            ledger.plan(planned)
+        seed, baskets, turns = self._state.origin.seed, self._demand.baskets, len(self._by_turn)
+        for turn, ledger in enumerate(self._by_turn):
+            ledger.plan(plan_life(seed, ordinal, baskets[ordinal]) for ordinal in range(turn, len(baskets), turns))
 
     @contextmanager
     def looking(self) -> Iterator[int]:
