@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -33,15 +34,17 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.EmbeddedServer]:
+def postgres() -> Iterator[embedded.EmbeddedServer]:
     """An embedded server of this session's own, with a migrated database to copy from."""
-    server = embedded.start(tmp_path_factory.mktemp("home"))
-    server.create_database("template")
-    engine = connect(server.url("template"))
-    migrate.upgrade(engine)
-    engine.dispose()
-    yield server
-    server.stop()
+    # Not pytest's folder: other sessions remove that one after a while, even under a running server.
+    with tempfile.TemporaryDirectory(prefix="order-pipeline-") as home:
+        server = embedded.start(Path(home))
+        server.create_database("template")
+        engine = connect(server.url("template"))
+        migrate.upgrade(engine)
+        engine.dispose()
+        yield server
+        server.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import NamedTuple
@@ -35,6 +35,9 @@ LONGEST_BACKOFF_SECONDS = 900.0
 # A detail that stays older than the list for that long (about 15 minutes of tries; lists and details disagree for
 # about ten during sales, contract §7.9) is given up until somebody says something newer.
 STALE_ATTEMPTS = 8
+
+# What the next order would meet too.
+HOPELESS = (AuthorizationError, ThrottledError)
 
 UNTIL_SAID_AGAIN = float("inf")
 
@@ -105,13 +108,16 @@ def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) 
     calls_before = access.calls.total
     total = Drained()
     with worker(engine) as key, _pool(threads) as pool:
-        fetching: list[tuple[PendingOrder, Future[OrderDetail]]] = []
+        fetch = _Fetcher(access)
+        fetching: Iterator[Fetched] = iter(())
         hopeless: CallError | None = None
-        while True:
-            ahead = [] if hopeless else _start(access, engine, key, pool)
-            if not ahead and not fetching:
-                break
-            fetched = _collect(fetching)
+        is_more = True
+        while is_more:
+            with transaction(engine) as connection:
+                taken = [] if hopeless else take(connection, access.shop.id, key, ORDERS_PER_BATCH)
+            is_more = bool(taken)
+            ahead = pool.map(fetch, taken)
+            fetched = list(fetching)
             hopeless = hopeless or _hopeless(fetched)
             total = Drained(*map(sum, zip(total, _load(access, engine, fetched), strict=True)))
             fetching = ahead
@@ -120,44 +126,29 @@ def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) 
     return Enrichment(access.shop.id, total, access.calls.total - calls_before, time.monotonic() - started)
 
 
-def _start(
-    access: ShopAccess, engine: Engine, key: int, pool: ThreadPoolExecutor
-) -> list[tuple[PendingOrder, Future[OrderDetail]]]:
-    """Take a batch and begin to fetch it."""
-    with transaction(engine) as connection:
-        taken = take(connection, access.shop.id, key, ORDERS_PER_BATCH)
-    return [(pending, pool.submit(access.platform.order, pending.order_id)) for pending in taken]
+class _Fetcher:
+    """Fetches orders in the pool's threads until an error shows that no other would come either."""
 
+    def __init__(self, access: ShopAccess) -> None:
+        self._platform = access.platform
+        self._hopeless: CallError | None = None
 
-def _collect(fetching: Sequence[tuple[PendingOrder, Future[OrderDetail]]]) -> list[Fetched]:
-    fetched = []
-    for pending, future in fetching:
+    def __call__(self, pending: PendingOrder) -> Fetched:
+        if self._hopeless:
+            return Fetched(pending, self._hopeless)
         try:
-            fetched.append(Fetched(pending, future.result()))
+            return Fetched(pending, self._platform.order(pending.order_id))
         except CallError as error:
-            fetched.append(Fetched(pending, error))
-            if isinstance(error, AuthorizationError | ThrottledError):
-                # The rest would be refused too: do not ask, put them back.
-                fetched += [
-                    Fetched(other, error) if waiting.cancel() else _finished(other, waiting)
-                    for other, waiting in fetching[len(fetched) :]
-                ]
-                break
-    return fetched
-
-
-def _finished(pending: PendingOrder, future: Future[OrderDetail]) -> Fetched:
-    try:
-        return Fetched(pending, future.result())
-    except CallError as error:
-        return Fetched(pending, error)
+            if isinstance(error, HOPELESS):
+                self._hopeless = error
+            return Fetched(pending, error)
 
 
 def _hopeless(fetched: Sequence[Fetched]) -> CallError | None:
     """Return the error that makes going on pointless, if there is one."""
     errors = [answer for _, answer in fetched if isinstance(answer, CallError)]
     for error in errors:
-        if isinstance(error, AuthorizationError | ThrottledError):
+        if isinstance(error, HOPELESS):
             return error
     retryable = [error for error in errors if error.retryable]
     return retryable[0] if retryable and len(retryable) == len(fetched) else None

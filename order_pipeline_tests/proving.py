@@ -1,0 +1,36 @@
+"""The one oracle of the tests: the warehouse against the sandbox's ground truth, row by row."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from sqlalchemy import Engine
+
+from order_pipeline.commands.proof import Proof, compare, read_truth
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.due import due_work
+from order_pipeline.sync.enrichment import drain
+from order_pipeline.sync.listing import list_changes, list_history
+from order_pipeline.warehouse.database import transaction
+
+
+def proof(engine: Engine, access: ShopAccess, sandbox_url: str, *, created_from: str = "") -> Proof:
+    """Compare with a platform that stands still."""
+    truth = read_truth(sandbox_url, access.shop.id, created_from=created_from)
+    with transaction(engine) as connection:
+        return compare(connection, access.shop.id, truth, truth)
+
+
+def pass_over(engine: Engine, access: ShopAccess) -> list[date]:
+    """Do what a pass does, without Dagster: the first load, the changes, the details. Return the days touched."""
+    work = due_work(access, engine)
+    for day in work.history_days:
+        list_history(access, engine, day, access.platform.now())
+    if work.history_days:
+        drain(access, engine)
+        work = due_work(access, engine)
+    for day in work.changed_days:
+        list_changes(access, engine, day, access.platform.now())
+    if work.changed_days:
+        drain(access, engine)
+    return [*work.history_days, *work.changed_days]
