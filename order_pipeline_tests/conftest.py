@@ -91,7 +91,7 @@ class Play:
         }
         return Shop(**(values | changes))  # type: ignore[arg-type]
 
-    def access(self, *, page_size: int = 100, **changes: str) -> ShopAccess:
+    def access(self, page_size: int = 100, /, **changes: str) -> ShopAccess:
         shop = self.shop(**changes)
         calls = CallLog()
         credentials = TaobaoCredentials(

@@ -6,7 +6,7 @@ Belongs here: the enrichment step. Not here: how orders get on the worklist (ass
 import dagster as dg
 
 from order_pipeline.assets.configs import DetailsConfig
-from order_pipeline.assets.pages import BACKFILL, RETRY, history_pages, increment_pages
+from order_pipeline.assets.pages import BACKFILL, history_pages, increment_pages
 from order_pipeline.assets.partitions import daily, partition_days
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.resources.shops import ShopsResource
@@ -27,7 +27,6 @@ from order_pipeline.warehouse.worklist import say_again
     group_name="orders",
     owners=["team:order-data"],
     kinds={"postgres", "python"},
-    retry_policy=RETRY,
     backfill_policy=BACKFILL,
     metadata={"dagster/table_name": "core.orders"},
     check_specs=[dg.AssetCheckSpec("nothing_is_quarantined", asset="fullinfo_orders")],

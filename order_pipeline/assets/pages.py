@@ -17,9 +17,6 @@ from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.listing import Listing, list_changes, list_history
 from order_pipeline.sync.shops import for_each_shop
 
-# A call has its own retries; this layer is for a gateway that is away for longer than they last.
-RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-
 # A month a run: visible progress, and a failed run repeats little.
 BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
 
@@ -29,7 +26,6 @@ BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
     group_name="raw",
     owners=["team:order-data"],
     kinds={"postgres", "python"},
-    retry_policy=RETRY,
     backfill_policy=BACKFILL,
     metadata={"dagster/table_name": "raw.page"},
     check_specs=[dg.AssetCheckSpec("every_record_was_read", asset="history_pages")],
@@ -56,7 +52,6 @@ def history_pages(
     group_name="raw",
     owners=["team:order-data"],
     kinds={"postgres", "python"},
-    retry_policy=RETRY,
     backfill_policy=BACKFILL,
     metadata={"dagster/table_name": "raw.page"},
     check_specs=[dg.AssetCheckSpec("every_record_was_read", asset="increment_pages")],

@@ -19,18 +19,19 @@ from order_pipeline.warehouse.database import DatabaseUnreachableError
 def named_failures() -> Iterator[None]:
     """Turn errors whose message is meant for people into a Dagster failure with just that message.
 
-    Retried by Dagster only where that can help.
+    Assets have no retry policy: calls have their own retries, the sensor asks for the next pass as long as work is
+    due, and lost workers are the daemon's (dagster.yaml). A layer more would only multiply them.
     """
     try:
         yield
-    except (ShopsFailedError, DatabaseUnreachableError) as error:
-        raise dg.Failure(str(error), allow_retries=getattr(error, "retryable", True)) from error
-    except ConfigurationError as error:
+    except (ShopsFailedError, DatabaseUnreachableError, ConfigurationError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
     """Return a table of rows that share their keys."""
+    if not rows:
+        return dg.MetadataValue.text("none")
     return dg.MetadataValue.table([dg.TableRecord({key: _cell(value) for key, value in row.items()}) for row in rows])
 
 

@@ -25,7 +25,12 @@ def daily_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(
         partition_key=yesterday,
         run_config={"ops": {"increment_pages": {"config": {"whole_day": True}}}},
-        tags={"order_pipeline/reason": "daily close"},
+        # No sensor asks for it again, so the daemon shall.
+        tags={
+            "order_pipeline/reason": "daily close",
+            "dagster/max_retries": "3",
+            "dagster/retry_on_asset_or_op_failure": "true",
+        },
     )
 
 

@@ -21,11 +21,9 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Connect under the run's name, so that the database's own tools show which run does what."""
-        run = f":{context.run_id[:8]}" if context.run_id else ""
-        self._engine = connect(
-            with_driver(self.database_url) if self.database_url else warehouse_url(),
-            application_name=f"order_pipeline{run}",
-        )
+        name = f"order_pipeline:{context.run.run_id[:8]}" if context.run else "order_pipeline"
+        url = with_driver(self.database_url) if self.database_url else warehouse_url()
+        self._engine = connect(url, application_name=name)
         require_current(self._engine)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature

@@ -253,7 +253,8 @@ def test_every_call_is_in_the_call_log(engine: Engine, play: Play) -> None:
     for_each_shop([access], engine, lambda access: pass_over(engine, access))
     answered = requests.get(f"{play.server.url}/sandbox/statistics", timeout=5).json()["calls"]
     with transaction(engine) as connection:
-        logged = dict(connection.execute(text("SELECT method, count(*) FROM sync.call GROUP BY 1")).all())  # type: ignore[arg-type]
+        rows = connection.execute(text("SELECT method, count(*) FROM sync.call GROUP BY 1"))
+        logged = dict(rows.tuples().all())
     assert logged == answered
 
 
@@ -274,7 +275,7 @@ def test_raw_pages_hold_what_came_and_can_be_read_as_json(engine: Engine, play: 
 
 @pytest.mark.parametrize("play", [{"bounds": "inclusive"}, {"bounds": "exclusive"}], indirect=True)
 def test_either_meaning_of_the_windows_ends_will_do(engine: Engine, play: Play) -> None:
-    access = play.access(page_size=20)
+    access = play.access(20)
     pass_over(engine, access)
     for _ in range(5):
         for tid in tids(play)[::7]:
@@ -287,7 +288,7 @@ def test_either_meaning_of_the_windows_ends_will_do(engine: Engine, play: Play) 
 
 
 def test_three_hundred_changes_in_one_second_are_all_found(engine: Engine, play: Play) -> None:
-    access = play.access(page_size=40)
+    access = play.access(40)
     pass_over(engine, access)
     play.clock.advance(60)
     for tid in tids(play):
