@@ -64,6 +64,25 @@ class ThrottledError(CallError):
         self.ban_seconds = ban_seconds
 
 
+class HeldBackError(ThrottledError):
+    """Our own budget did not let the call leave in time, so it was not made. Waiting was tried already."""
+
+
+class BreakerOpenError(CallError):
+    """The breaker is open: too many calls failed lately, so this one was not made.
+
+    Attributes:
+        retry_in_seconds: when the breaker lets a probe through next.
+
+    """
+
+    retryable = True
+
+    def __init__(self, attempted: str, reason: str, *, remedy: str, retry_in_seconds: float) -> None:
+        super().__init__(attempted, reason, remedy=remedy)
+        self.retry_in_seconds = retry_in_seconds
+
+
 class AuthorizationError(CallError):
     """The session, the app key or the signature is not accepted: a person has to act."""
 

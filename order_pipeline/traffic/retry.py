@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 import tenacity
 
-from order_pipeline.traffic.errors import CallError, ThrottledError
+from order_pipeline.traffic.errors import BreakerOpenError, CallError, HeldBackError, ThrottledError
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,10 @@ def call_with_retry(
 ) -> T:
     """Make a call, again while its error's class says that helps, and return what it brings.
 
-    Waits are exponential with full jitter (uniform between zero and the bound). A ThrottledError waits for
-    its ban instead. When the next wait would end behind the deadline the error is raised at once.
+    A call that was held back by the budget or the breaker is not made again: they know when the next one makes
+    sense, and it is beyond a call's patience. Waits are exponential with full jitter (uniform between zero and the
+    bound). A ThrottledError waits for its ban instead. When the next wait would end behind the deadline the error is
+    raised at once.
 
     Args:
         call: the call; has to be safe to repeat.
@@ -114,7 +116,8 @@ def call_with_retry(
 
 
 def _is_worth_repeating(error: BaseException) -> bool:
-    return isinstance(error, CallError) and error.retryable
+    held_back = isinstance(error, HeldBackError | BreakerOpenError)
+    return isinstance(error, CallError) and error.retryable and not held_back
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
