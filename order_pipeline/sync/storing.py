@@ -48,13 +48,13 @@ def store_list_pages(connection: Connection, access: ShopAccess, channel: str, p
     A record that could not be read goes on the worklist too where its id is known: its details may be fine.
     """
     shop = access.shop
-    store_pages(connection, shop.id, shop.platform, channel, [_raw(page.answer, page.window) for page in pages])
+    store_pages(connection, shop.id, shop.platform, channel, [raw_page(page.answer, page.window) for page in pages])
     refused = merge_orders(
         connection,
         shop.id,
         shop.platform,
         Source.LIST,
-        [_row(order, page.answer) for page in pages for order in page.orders],
+        [order_row(order, page.answer) for page in pages for order in page.orders],
     )
     rejected = [_quarantined(record, page.answer) for page in pages for record in page.rejected]
     rejected += [_refused(held) for held in refused]
@@ -74,10 +74,10 @@ def store_details(connection: Connection, access: ShopAccess, details: Sequence[
         shop.id,
         shop.platform,
         DETAIL,
-        [_raw(detail.answer, None, order_id=_order_id(detail)) for detail in details],
+        [raw_page(detail.answer, None, order_id=_order_id(detail)) for detail in details],
     )
     refused = merge_orders(
-        connection, shop.id, shop.platform, Source.DETAIL, [_row(order, answer) for order, answer in orders]
+        connection, shop.id, shop.platform, Source.DETAIL, [order_row(order, answer) for order, answer in orders]
     )
     rejected = [_quarantined(detail.rejected, detail.answer) for detail in details if detail.rejected]
     rejected += [_refused(held) for held in refused]
@@ -110,7 +110,8 @@ def _order_id(detail: OrderDetail) -> str | None:
     return detail.order.order_id if detail.order else detail.rejected.order_id if detail.rejected else None
 
 
-def _raw(answer: Answer, window: Window | None, order_id: str | None = None) -> RawPage:
+def raw_page(answer: Answer, window: Window | None, order_id: str | None = None) -> RawPage:
+    """Return the row of raw.page for an answer."""
     return RawPage(
         answer.method,
         window.start if window else None,
@@ -122,7 +123,8 @@ def _raw(answer: Answer, window: Window | None, order_id: str | None = None) -> 
     )
 
 
-def _row(order: Order, answer: Answer) -> OrderRow:
+def order_row(order: Order, answer: Answer) -> OrderRow:
+    """Return the version of an order for the merge."""
     return OrderRow(_order_values(order), [_item_values(item) for item in order.items], answer.sent_at)
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks: what the pipeline reaches, beside a hand-written floor measured in the same run. make bench."""

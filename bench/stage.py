@@ -1,0 +1,117 @@
+"""What every measurement stands on: a sandbox in its own process, an embedded server, a fresh database each.
+
+Belongs here: setting the stage. Not here: what is measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Engine
+
+from order_pipeline.configuration import Shop
+from order_pipeline.sandbox.shops import DEMO_SHOP
+from order_pipeline.sync.access import ShopAccess, open_shop
+from order_pipeline.warehouse import database, embedded, migrate
+
+_numbers = itertools.count(1)
+
+SERVE = """
+import sys
+from order_pipeline.sandbox.server import serve
+from order_pipeline.sandbox.settings import SandboxSettings
+orders, days, rate = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) or None
+serve(SandboxSettings(orders=orders, days=days, seed=1, calls_per_minute=rate), port=0,
+      on_ready=lambda url: print(url, flush=True))
+"""
+
+
+class Stage(NamedTuple):
+    """A served sandbox and a server for databases."""
+
+    url: str
+    postgres: embedded.EmbeddedServer
+
+    @property
+    def shop(self) -> Shop:
+        """The sandbox's shop."""
+        return Shop(
+            id=DEMO_SHOP.id,
+            platform="taobao",
+            gateway_url=f"{self.url}/router/rest",
+            app_key=DEMO_SHOP.app_key,
+            app_secret=DEMO_SHOP.app_secret,
+            session_key=DEMO_SHOP.session_key,
+        )
+
+    def access(self) -> ShopAccess:
+        """A door to the shop, with no call made yet."""
+        return open_shop(self.shop)
+
+    def database(self) -> str:
+        """The address of a fresh, migrated database."""
+        name = f"bench_{next(_numbers)}"
+        self.postgres.create_database(name)
+        url = self.postgres.url(name)
+        engine = database.connect(url)
+        migrate.upgrade(engine)
+        engine.dispose()
+        return url
+
+
+@contextmanager
+def stage(orders: int, days: int, calls_per_minute: int = 0) -> Iterator[Stage]:
+    """Serve synthetic orders (about 1.67 lines each) from a process of its own."""
+    command = [sys.executable, "-c", SERVE, str(orders), str(days), str(calls_per_minute)]
+    sandbox = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="order-pipeline-bench-") as home:
+            postgres = embedded.start(Path(home))
+            try:
+                assert sandbox.stdout is not None
+                yield Stage(sandbox.stdout.readline().strip(), postgres)
+            finally:
+                postgres.stop()
+    finally:
+        sandbox.terminate()
+        sandbox.wait()
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """An engine for the block."""
+    engine = database.connect(url, application_name="bench")
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def in_own_process(module: str, *arguments: str) -> dict[str, float]:
+    """Run a measurement as python -m and return the JSON of its last line, so that its peak memory is its own."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", module, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
+    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+class Stopwatch:
+    """Seconds since it was made, on a clock that never jumps."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return time.perf_counter() - self._began
