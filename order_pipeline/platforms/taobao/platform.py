@@ -1,6 +1,6 @@
 """Taobao behind the OrderPlatform protocol: which calls bring a shop's orders (Taobao contract §3).
 
-Belongs here: methods, their parameters, the retry around a call, and what is made of an answer. Not here: how a call
+Belongs here: methods, their parameters, what a call is for, and what is made of an answer. Not here: how a call
 is made (client.py), how a list is walked (paging.py), how a trade is read (parsing.py).
 """
 
@@ -20,8 +20,10 @@ from order_pipeline.platforms.taobao.paging import ListAnswer, Row, WalkedPage, 
 from order_pipeline.platforms.taobao.parsing import parse_trade, read_record_id, read_record_moment
 from order_pipeline.platforms.taobao.transport import DEFAULT_LIMITS, Limits
 from order_pipeline.platforms.taobao.values import UnreadableError, read_moment
+from order_pipeline.traffic.breaker import Kind
 from order_pipeline.traffic.call_log import CallLog
-from order_pipeline.traffic.retry import DEFAULT_RETRY, RetrySettings, call_with_retry
+from order_pipeline.traffic.gate import Gate
+from order_pipeline.traffic.retry import DEFAULT_RETRY, RetrySettings
 
 __all__ = ["TaobaoCredentials", "TaobaoPlatform"]
 
@@ -77,6 +79,7 @@ class TaobaoPlatform:
         page_size: int = LARGEST_PAGE,
         retry: RetrySettings = DEFAULT_RETRY,
         limits: Limits = DEFAULT_LIMITS,
+        gate: Gate | None = None,
     ) -> None:
         """Prepare the shop; nothing is called yet.
 
@@ -87,6 +90,7 @@ class TaobaoPlatform:
             page_size: rows a page, 1-100.
             retry: how patient a call is.
             limits: of an answer's time and size.
+            gate: every attempt of a call passes it; one that stands open if left out.
 
         """
         if not 1 <= page_size <= LARGEST_PAGE:
@@ -95,6 +99,7 @@ class TaobaoPlatform:
         self._shop = credentials.shop_id
         self._page_size = page_size
         self._retry = retry
+        self._gate = gate or Gate()
         self._knows_time = False
 
     def now(self) -> datetime:
@@ -107,7 +112,9 @@ class TaobaoPlatform:
             CallError: no usable answer.
 
         """
+        return self._ask_time(Kind.CLOCK)
 
+    def _ask_time(self, kind: Kind) -> datetime:
         def read(envelope: Envelope, _answer: Answer) -> datetime:
             try:
                 moment = read_moment(envelope.payload.get("time"))
@@ -117,7 +124,7 @@ class TaobaoPlatform:
                 raise malformed(f"{TIME} of shop {self._shop}", "there is no time in it")
             return moment
 
-        platform_time = self._call(TIME, {}, read, payload_keys=frozenset({"time"}))
+        platform_time = self._call(kind, TIME, {}, read, payload_keys=frozenset({"time"}))
         self._client.platform_ahead = platform_time - self._client.clock()
         self._knows_time = True
         return platform_time
@@ -163,16 +170,18 @@ class TaobaoPlatform:
                 return OrderDetail(answer=answer, order=record, rejected=None)
             return OrderDetail(answer=answer, order=None, rejected=record)
 
-        self._learn_time()
+        self._learn_time(Kind.DETAIL)
         params = {"fields": DETAIL_FIELDS, "tid": order_id}
-        return self._call(DETAIL, params, read, about=f"order {order_id}", payload_keys=frozenset({"trade"}))
+        return self._call(
+            Kind.DETAIL, DETAIL, params, read, about=f"order {order_id}", payload_keys=frozenset({"trade"})
+        )
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
     def _walk(self, listing: _ListMethod, window: Window) -> Iterator[OrderPage]:
-        self._learn_time()
+        self._learn_time(Kind.CLOCK)
 
         def fetch(asked: Window, page_no: int, use_has_next: bool) -> ListAnswer:
             return self._fetch(listing, asked, page_no, use_has_next)
@@ -202,14 +211,15 @@ class TaobaoPlatform:
             "page_size": str(self._page_size),
             "use_has_next": "true" if use_has_next else "false",
         }
-        return self._call(listing.method, params, read, about=about, payload_keys=_LIST_KEYS)
+        return self._call(Kind.POLL, listing.method, params, read, about=about, payload_keys=_LIST_KEYS)
 
-    def _learn_time(self) -> None:
+    def _learn_time(self, kind: Kind) -> None:
         if not self._knows_time:
-            self.now()
+            self._ask_time(kind)
 
     def _call(
         self,
+        kind: Kind,
         method: str,
         params: dict[str, str],
         read: Callable[[Envelope, Answer], T],
@@ -217,8 +227,11 @@ class TaobaoPlatform:
         about: str = "",
         payload_keys: frozenset[str],
     ) -> T:
-        return call_with_retry(
-            lambda: self._client.call(method, params, read, about=about, payload_keys=payload_keys), self._retry
+        return self._gate.call(
+            kind,
+            lambda: self._client.call(method, params, read, about=about, payload_keys=payload_keys),
+            self._retry,
+            attempted=f"{method} of {about + ', ' if about else ''}shop {self._shop}",
         )
 
 

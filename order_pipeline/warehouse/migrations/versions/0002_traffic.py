@@ -36,12 +36,13 @@ COMMENT ON COLUMN sync.breaker.next_pull_at IS 'No full pull before, by any proc
 
 CREATE TABLE sync.breaker_count (
     app_key  text        NOT NULL,
+    span     integer     NOT NULL,
     began_at timestamptz NOT NULL,
     calls    integer     NOT NULL,
     failures integer     NOT NULL,
-    PRIMARY KEY (app_key, began_at)
+    PRIMARY KEY (app_key, span)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE sync.breaker_count IS 'Calls and failures of the last minutes, in spans of some seconds; older ones are deleted.';
+COMMENT ON TABLE sync.breaker_count IS 'Calls and failures of the last minutes, in a ring of spans of some seconds.';
 
 CREATE TABLE sync.breaker_change (
     app_key    text        NOT NULL,

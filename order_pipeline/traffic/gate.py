@@ -1,0 +1,129 @@
+"""The gate that every call to a platform passes: breaker, budget, the call, retry, and what is learnt from it.
+
+Belongs here: the order of these steps, and which error is a failure of the platform. Not here: how each of them
+works (breaker.py, budget.py, retry.py), nor what a call is (platforms).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import TypeVar
+
+from msgspec.structs import replace
+from sqlalchemy import Engine
+
+from order_pipeline.traffic.breaker import Admission, Breaker, Kind, shared_breaker
+from order_pipeline.traffic.budget import LONGEST_WAIT_SECONDS, Budget, shared_budget
+from order_pipeline.traffic.errors import (
+    CallError,
+    MalformedAnswerError,
+    ThrottledError,
+    TransientError,
+)
+from order_pipeline.traffic.retry import DEFAULT_RETRY, RetrySettings, call_with_retry
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Gate:
+    """What one shop's calls pass through. Safe to use from several threads.
+
+    Attributes:
+        budget: of the shop's app key; None: calls are not counted.
+        breaker: of the shop's app key; None: failures have no consequence.
+
+    """
+
+    def __init__(self, budget: Budget | None = None, breaker: Breaker | None = None) -> None:
+        """Make a gate of these; without either it stands open and only repeats what failed."""
+        self.budget = budget
+        self.breaker = breaker
+        self._full_pulls = 0
+        self._lock = Lock()
+
+    def call(self, kind: Kind, make: Callable[[], T], retry: RetrySettings = DEFAULT_RETRY, *, attempted: str) -> T:
+        """Make a call when it may be made, again while that helps, and return what it brings.
+
+        Waiting for the budget or for the end of a ban does not count against the retry's deadline. While the
+        breaker is open, a call is made once only, save for full pulls: its next attempt is up to whoever asked.
+
+        Args:
+            kind: what the call is for.
+            make: makes one attempt; raises CallError.
+            retry: how patient the call is with failures.
+            attempted: for messages, the call and what it is about.
+
+        Raises:
+            HeldBackError: the budget does not let it leave within three minutes, or a long ban holds.
+            BreakerOpenError: too many calls fail.
+            CallError: of the last attempt.
+
+        """
+        kind = Kind.FULL_PULL if self._full_pulls else kind
+        waited = 0.0
+
+        def attempt() -> T:
+            nonlocal waited
+            admission = self.breaker.admit(kind, attempted) if self.breaker else Admission(kind)
+            if self.budget:
+                waited += self.budget.acquire(attempted)
+            try:
+                answer = make()
+            except ThrottledError as error:
+                if error.ban_seconds <= LONGEST_WAIT_SECONDS:
+                    waited += error.ban_seconds
+                self._learn_ban(error)
+                raise
+            except CallError as error:
+                self._record(admission, failed=isinstance(error, TransientError | MalformedAnswerError))
+                raise
+            self._record(admission, failed=False)
+            return answer
+
+        if self.breaker and kind is not Kind.FULL_PULL and self.breaker.is_open():
+            retry = replace(retry, attempts=1)
+        return call_with_retry(attempt, retry, monotonic=lambda: time.monotonic() - waited)
+
+    @contextmanager
+    def full_pull(self) -> Iterator[None]:
+        """Let every call through this gate pass as part of the full pull, from whatever thread it comes."""
+        with self._lock:
+            self._full_pulls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._full_pulls -= 1
+
+    def _learn_ban(self, error: ThrottledError) -> None:
+        if self.budget:
+            try:
+                self.budget.ban(error.ban_seconds)
+            except TransientError as problem:
+                logger.warning("%s; the other processes will meet the ban themselves", problem)
+
+    def _record(self, admission: Admission, *, failed: bool) -> None:
+        if self.breaker:
+            try:
+                self.breaker.record(admission, failed=failed)
+            except TransientError as problem:
+                # What the call brought is worth more than its place in the statistics.
+                logger.warning("%s; this call is not counted", problem)
+
+
+def shared_gate(engine: Engine, app_key: str, calls_per_minute: int | None) -> Gate:
+    """Make a gate of the budget and the breaker that all processes of this database share for an app key.
+
+    Args:
+        engine: of that database; its schema has to be current.
+        app_key: whose calls.
+        calls_per_minute: what the platform grants the app key; None: no limit. Shops of one app key shall say the same.
+
+    """
+    return Gate(shared_budget(engine, app_key, calls_per_minute), shared_breaker(engine, app_key))
