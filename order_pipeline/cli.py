@@ -47,8 +47,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _complain("stopped; the next start goes on from here", INTERRUPTED)
     except click.ClickException as error:
-        error.show()
-        sys.exit(MISCONFIGURED)
+        _complain(error.format_message(), MISCONFIGURED)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
 
@@ -98,8 +97,9 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
     type=click.IntRange(1),
     help="How many orders the synthetic demand has.",
 )
+@click.option("--fresh", is_flag=True, help="Forget what an earlier demo left, and begin anew.")
 @_json_option
-def demo(scale: float, live_seconds: float, demand: str, orders: int, as_json: bool) -> None:
+def demo(scale: float, live_seconds: float, demand: str, orders: int, fresh: bool, as_json: bool) -> None:
     """Play a shop's last 90 days, sync it with Dagster, and prove that the tables equal the platform.
 
     Uses an embedded PostgreSQL and a sandbox marketplace under ORDER_PIPELINE_HOME, whatever else is configured.
@@ -115,7 +115,7 @@ def demo(scale: float, live_seconds: float, demand: str, orders: int, as_json: b
     # Never a merchant's own shops or database.
     for variable in (configuration.SHOPS, configuration.DATABASE_URL, configuration.DAGSTER_URL):
         os.environ.pop(variable, None)
-    from order_pipeline.commands.demo import play, print_result
+    from order_pipeline.commands.demo import forget, play, print_result
     from order_pipeline.commands.environment import open_instance, open_warehouse, put_databases_in_environment
     from order_pipeline.commands.runs import clear_up
     from order_pipeline.commands.sandbox import announcement, sandbox_process
@@ -125,6 +125,8 @@ def demo(scale: float, live_seconds: float, demand: str, orders: int, as_json: b
     console = Console(stderr=as_json)
     choice = _demo_sandbox(demand, scale, orders)
     with _one_line_errors():
+        if fresh:
+            forget()
         put_databases_in_environment(only_embedded=True)
         with sandbox_process(choice) as url, open_warehouse() as engine, open_instance() as instance:
             os.environ[configuration.SHOPS] = str(announcement())
@@ -231,7 +233,7 @@ def status(as_json: bool) -> None:
     with _one_line_errors():
         put_databases_in_environment()
         with open_warehouse(upgrade=False) as engine:
-            show(engine, configured_shops(), as_json=as_json)
+            show(engine, [shop.id for shop in configured_shops(or_none=True)], as_json=as_json)
 
 
 @cli.command()
@@ -291,7 +293,8 @@ def migrate() -> None:
     show_default=True,
     help="How many times faster than real the lives of newly arriving orders are.",
 )
-def sandbox(host: str, port: int, **choice: Any) -> None:
+@click.option("--parent", type=int, hidden=True, help="End when this process does.")
+def sandbox(host: str, port: int, parent: int | None, **choice: Any) -> None:
     """Serve a marketplace that speaks Taobao's wire contract, for trying and testing."""
     from order_pipeline.commands.sandbox import SandboxChoice, serve_sandbox
 
@@ -300,6 +303,7 @@ def sandbox(host: str, port: int, **choice: Any) -> None:
             SandboxChoice(**choice),
             host=host,
             port=port,
+            parent=parent,
             on_ready=lambda url: click.echo(f"sandbox at {url} (gateway {url}/router/rest); Ctrl-C ends it"),
         )
 

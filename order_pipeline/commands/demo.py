@@ -5,6 +5,7 @@ Belongs here: the play's acts and its result. Not here: any of the work.
 
 from __future__ import annotations
 
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ from order_pipeline.commands.passes import Pass, run_pass
 from order_pipeline.commands.progress import shown_progress
 from order_pipeline.commands.proof import Proof, compare, read_truth
 from order_pipeline.commands.runs import RunOutcome
+from order_pipeline.commands.sandbox import STATE_FILE, SandboxBusyError, running_sandbox
+from order_pipeline.configuration import home
+from order_pipeline.resources.addresses import SANDBOX_FILE
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.windows import HISTORY_DAYS, SETTLE_LAG, day_of, day_window
 from order_pipeline.warehouse.calls import calls_since
@@ -113,6 +117,19 @@ def prove(instance: dg.DagsterInstance, engine: Engine, access: ShopAccess, sand
     after = read_truth(sandbox_url, access.shop.id)
     with transaction(engine) as connection:
         return last, compare(connection, access.shop.id, before, after)
+
+
+def forget() -> None:
+    """Delete what earlier demos left in the home folder. Raises SandboxBusyError while one is at work."""
+    busy = running_sandbox()
+    if busy:
+        raise SandboxBusyError(f"--fresh: a demo or dev is at work here (process {busy['pid']}); stop it first")
+    for name in ("postgres", "dagster", STATE_FILE, SANDBOX_FILE):
+        left = home() / name
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def print_result(result: DemoResult, console: Console) -> None:

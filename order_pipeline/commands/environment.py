@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from order_pipeline import configuration
 from order_pipeline.configuration import ConfigurationError
@@ -79,17 +80,22 @@ def dagster_home() -> Path:
 
 @contextmanager
 def open_instance() -> Iterator[dg.DagsterInstance]:
-    """Open Dagster's instance, where runs are recorded. Raises ConfigurationError when its storage is unreachable."""
-    from sqlalchemy.exc import OperationalError
+    """Open Dagster's instance, where runs are recorded.
 
+    Raises ConfigurationError without a dagster.yaml, DatabaseUnreachableError without Dagster's storage.
+    """
     dagster_home()
+    url = configuration.dagster_url()
+    assert url is not None  # noqa: S101 - put there by put_databases_in_environment
+    engine = database.connect(url)
     try:
-        instance = dg.DagsterInstance.get()
+        # Asked first by ourselves: Dagster tries for long and ends in a traceback.
+        engine.connect().close()
     except OperationalError as error:
-        cause = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
-        raise ConfigurationError(
-            f"environment: Dagster's storage in {configuration.DAGSTER_URL} does not answer: {cause}; "
-            f"check the address and the server"
+        raise database.DatabaseUnreachableError(
+            "Dagster's storage", configuration.DAGSTER_URL, engine, error
         ) from error
-    with instance:
+    finally:
+        engine.dispose()
+    with dg.DagsterInstance.get() as instance:
         yield instance

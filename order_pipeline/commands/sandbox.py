@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,9 @@ from order_pipeline.sandbox.shops import DEMO_SHOP
 # Reading a year of real baskets and planning their lives takes a few seconds on a slow machine.
 START_TIMEOUT_SECONDS = 120
 STOP_TIMEOUT_SECONDS = 10
+HEALTH_TIMEOUT_SECONDS = 2
+
+STATE_FILE = "sandbox-state.json"
 
 
 class SandboxChoice(NamedTuple):
@@ -50,18 +54,26 @@ def announcement() -> Path:
 
 
 def running_sandbox() -> dict[str, object] | None:
-    """Return what the sandbox that runs in this home announced, None when none does."""
-    import psutil
+    """Return what the sandbox that runs in this home announced, None when none answers there."""
+    import requests
 
     try:
         announced: dict[str, object] = json.loads(announcement().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        requests.get(f"{announced['url']}/sandbox/health", timeout=HEALTH_TIMEOUT_SECONDS).raise_for_status()
+    except (OSError, ValueError):  # requests' errors are OSErrors
         return None
-    return announced if psutil.pid_exists(int(str(announced["pid"]))) else None
+    return announced
 
 
-def serve_sandbox(choice: SandboxChoice, *, host: str, port: int, on_ready: object = None) -> None:
-    """Serve until interrupted, announced in the home folder while it runs. Raises SandboxBusyError."""
+def serve_sandbox(
+    choice: SandboxChoice, *, host: str, port: int, parent: int | None, on_ready: Callable[[str], None]
+) -> None:
+    """Serve until interrupted (or until the parent process is gone), announced in the home folder while it runs.
+
+    Raises SandboxBusyError when it cannot start.
+    """
+    from order_pipeline.sandbox.continuity import StateMismatchError
+    from order_pipeline.sandbox.demand import DemandUnavailableError
     from order_pipeline.sandbox.server import SandboxSettings, serve
 
     held = running_sandbox()
@@ -86,8 +98,7 @@ def serve_sandbox(choice: SandboxChoice, *, host: str, port: int, on_ready: obje
         fresh = place.with_suffix(".new")
         fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
         fresh.replace(place)
-        if callable(on_ready):
-            on_ready(url)
+        on_ready(url)
 
     settings = SandboxSettings(
         shops=(DEMO_SHOP,),
@@ -98,10 +109,16 @@ def serve_sandbox(choice: SandboxChoice, *, host: str, port: int, on_ready: obje
         seed=choice.seed,
         live_orders_per_second=choice.live_orders_per_second,
         live_life_speed=choice.live_life_speed,
-        state_path=configuration.home() / "sandbox-state.json",
+        state_path=configuration.home() / STATE_FILE,
     )
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         serve(settings, host=host, port=port, on_ready=announce)
+    except StateMismatchError as error:
+        raise SandboxBusyError(f"{error}; a demo begins anew with --fresh") from error
+    except (DemandUnavailableError, ValueError, OSError) as error:
+        raise SandboxBusyError(f"the sandbox does not start: {error}") from error
     finally:
         place.unlink(missing_ok=True)
 
@@ -114,7 +131,7 @@ def sandbox_process(choice: SandboxChoice) -> Iterator[str]:
         yield str(held["url"])
         return
     announcement().unlink(missing_ok=True)
-    command = [sys.executable, "-m", "order_pipeline", "sandbox", "--port", "0"]
+    command = [sys.executable, "-m", "order_pipeline", "sandbox", "--port", "0", "--parent", str(os.getpid())]
     for name, value in choice._asdict().items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     log = configuration.home() / "sandbox.log"
@@ -131,6 +148,13 @@ def sandbox_process(choice: SandboxChoice) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone, even if that was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:

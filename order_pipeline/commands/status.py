@@ -14,29 +14,31 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
-from order_pipeline.configuration import Shop
 from order_pipeline.sync.windows import due_history_days
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.orders import count_orders
 from order_pipeline.warehouse.quarantine import open_records
-from order_pipeline.warehouse.watermarks import loaded_history_days, read_beginning, read_watermark
+from order_pipeline.warehouse.watermarks import known_shops, loaded_history_days, read_beginning, read_watermark
 from order_pipeline.warehouse.worklist import depth
 
 
-def gather(engine: Engine, shops: Sequence[Shop], now: datetime) -> dict[str, Any]:
-    """Return the state of each shop and the calls of the last 24 hours, ready for JSON. Calls no platform."""
+def gather(engine: Engine, configured: Sequence[str], now: datetime) -> dict[str, Any]:
+    """Return the state of each shop and the calls of the last 24 hours, ready for JSON. Calls no platform.
+
+    The shops are those configured and those that were ever loaded.
+    """
     with transaction(engine) as connection:
         rows = []
-        for shop in shops:
-            began = read_beginning(connection, shop.id)
-            watermark = read_watermark(connection, shop.id)
-            loaded = loaded_history_days(connection, shop.id)
-            waiting = depth(connection, shop.id)
+        for shop_id in dict.fromkeys([*configured, *known_shops(connection)]):
+            began = read_beginning(connection, shop_id)
+            watermark = read_watermark(connection, shop_id)
+            loaded = loaded_history_days(connection, shop_id)
+            waiting = depth(connection, shop_id)
             rows.append(
                 {
-                    "shop": shop.id,
-                    "orders": count_orders(connection, [shop.id]),
+                    "shop": shop_id,
+                    "orders": count_orders(connection, [shop_id]),
                     "history_days_loaded": len(loaded),
                     "history_days_missing": len(due_history_days(began, now, loaded)) if began else None,
                     "watermark": watermark.isoformat() if watermark else None,
@@ -45,15 +47,15 @@ def gather(engine: Engine, shops: Sequence[Shop], now: datetime) -> dict[str, An
                     "details_later": waiting.later,
                     "details_unavailable": waiting.unavailable,
                     "oldest_due_seconds": waiting.oldest_due_seconds,
-                    "quarantined": len(open_records(connection, [shop.id])),
+                    "quarantined": len(open_records(connection, [shop_id])),
                 }
             )
         return {"shops": rows, "calls_24h": calls_since(connection, now - timedelta(days=1))}
 
 
-def show(engine: Engine, shops: Sequence[Shop], *, as_json: bool) -> None:
+def show(engine: Engine, configured: Sequence[str], *, as_json: bool) -> None:
     """Print the state."""
-    state = gather(engine, shops, datetime.now(UTC))
+    state = gather(engine, configured, datetime.now(UTC))
     if as_json:
         print(json.dumps(state))
         return

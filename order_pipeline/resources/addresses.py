@@ -21,16 +21,19 @@ def warehouse_url() -> str:
     return embedded.start(configuration.home()).warehouse_url
 
 
-def configured_shops() -> tuple[Shop, ...]:
+def configured_shops(*, or_none: bool = False) -> tuple[Shop, ...]:
     """Return the shops of shops.yaml; without the file, the shop of the sandbox that runs here.
 
-    Raises ConfigurationError when the file is wrong, or when there is neither a file nor a sandbox.
+    Raises ConfigurationError when the file is wrong, or (unless ``or_none``) when there is neither a file nor a
+    sandbox.
     """
     path = configuration.shops_path()
     if path.exists() or configuration.shops_are_named():
         return configuration.read_shops(path)
     # A running sandbox announces itself in the shape of a shops file.
     announced = configuration.home() / SANDBOX_FILE
+    if or_none and not announced.exists():
+        return ()
     if not announced.exists():
         raise ConfigurationError(
             f"{path}: not there, and no sandbox shop runs either; write it (see shops.example.yaml), "

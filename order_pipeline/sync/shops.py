@@ -49,7 +49,8 @@ def for_each_shop(accesses: Sequence[ShopAccess], engine: Engine, work: Callable
         try:
             reports.append(work(access))
         except CallError as error:
-            logger.exception("shop %s", access.shop.id)
+            # Its message is made for people; a traceback would bury it.
+            logger.error("shop %s: %s", access.shop.id, error)  # noqa: TRY400
             errors[access.shop.id] = error
         finally:
             with transaction(engine) as connection:

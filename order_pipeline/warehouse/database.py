@@ -19,7 +19,14 @@ CONNECT_TIMEOUT_SECONDS = 10
 
 
 class DatabaseUnreachableError(Exception):
-    """The warehouse does not answer; the message names the address (without password), the cause and the remedy."""
+    """A database does not answer; the message names the address (without password), the cause and the remedy."""
+
+    def __init__(self, name: str, variable: str, engine: Engine, error: OperationalError) -> None:
+        cause = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+        super().__init__(
+            f"connecting to {name} at {shown(engine)} failed: {cause}; a retry helps once it is up; "
+            f"check {variable} and the server"
+        )
 
 
 def connect(url: str, *, application_name: str = "order_pipeline") -> Engine:
@@ -43,11 +50,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     try:
         connection = engine.connect()
     except OperationalError as error:
-        cause = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
-        raise DatabaseUnreachableError(
-            f"connecting to the warehouse {shown(engine)} failed: {cause}; a retry helps once it is up; "
-            f"check ORDER_PIPELINE_DATABASE_URL and the server"
-        ) from error
+        raise DatabaseUnreachableError("the warehouse", "ORDER_PIPELINE_DATABASE_URL", engine, error) from error
     with connection, connection.begin():
         yield connection
 

@@ -22,6 +22,11 @@ def read_watermark(connection: Connection, shop_id: str, channel: str = INCREMEN
     return row.scalar()
 
 
+def known_shops(connection: Connection) -> list[str]:
+    """Return the shops that were ever begun to load."""
+    return list(connection.execute(text("SELECT DISTINCT shop_id FROM sync.watermark ORDER BY 1")).scalars())
+
+
 def read_beginning(connection: Connection, shop_id: str, channel: str = INCREMENTS) -> datetime | None:
     """Return where the watermark began, None before the first load."""
     row = connection.execute(

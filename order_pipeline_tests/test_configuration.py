@@ -1,0 +1,93 @@
+"""Configuration that is missing or wrong: one line that names the file, the key and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from order_pipeline import configuration
+from order_pipeline.configuration import ConfigurationError, read_shops, select_shops, with_driver
+
+GOOD = """
+shops:
+  - id: a
+    platform: taobao
+    gateway_url: https://eco.taobao.com/router/rest
+    app_key: 12345678
+    app_secret: ${SECRET}
+    session_key: 6100x
+    calls_per_minute: 600
+"""
+
+
+def read(tmp_path: Path, content: str, **environment: str) -> tuple[configuration.Shop, ...]:
+    path = tmp_path / "shops.yaml"
+    path.write_text(content)
+    return read_shops(path, {"SECRET": "geheim"} | environment)
+
+
+def test_a_shop_is_read_with_its_secrets_from_the_environment(tmp_path: Path) -> None:
+    (shop,) = read(tmp_path, GOOD)
+    assert (shop.id, shop.app_key, shop.app_secret, shop.calls_per_minute) == ("a", "12345678", "geheim", 600)
+
+
+def test_a_shop_never_shows_its_secrets(tmp_path: Path) -> None:
+    (shop,) = read(tmp_path, GOOD)
+    assert "geheim" not in repr(shop)
+    assert "6100x" not in repr(shop)
+
+
+def test_the_example_file_is_a_good_one() -> None:
+    names = ("TAOBAO_APP_KEY", "TAOBAO_APP_SECRET", "TAOBAO_SESSION_KEY")
+    path = Path(__file__).parent.parent / "shops.example.yaml"
+    assert read_shops(path, dict.fromkeys(names, "x"))[0].id == "my-shop"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("app_key:", "app_kee:"), "unknown key 'app_kee'; did you mean 'app_key'"),
+        (("session_key: 6100x", "session_key:"), "key 'session_key' is missing"),
+        (("${SECRET}", "${NOTHING}"), "key 'app_secret' wants the environment variable NOTHING"),
+        (("platform: taobao", "platform: taoboa"), "platform 'taoboa' is not known; use taobao"),
+        (("https://eco.taobao.com/router/rest", "eco.taobao.com"), "key 'gateway_url' is no http address"),
+        (("calls_per_minute: 600", "calls_per_minute: lots"), "calls_per_minute"),
+        (("calls_per_minute: 600", "calls_per_minute: 1"), "calls_per_minute must be 10 or more"),
+        (("shops:", "shop:"), "key 'shops' must be a list"),
+        (("  - id: a", "  - id: [a"), "is not YAML in line"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_the_remedy(tmp_path: Path, change: tuple[str, str], said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path, GOOD.replace(*change))
+    message = str(caught.value)
+    assert "shops.yaml" in message
+    assert said in message
+    assert "\n" not in message
+    assert "geheim" not in message
+
+
+def test_a_shop_that_appears_twice_is_refused(tmp_path: Path) -> None:
+    twice = GOOD + GOOD.split("shops:")[1]
+    with pytest.raises(ConfigurationError, match="shop id 'a' appears twice"):
+        read(tmp_path, twice)
+
+
+def test_an_unknown_shop_is_told_the_nearest_one(tmp_path: Path) -> None:
+    shops = read(tmp_path, GOOD.replace("id: a", "id: main-shop"))
+    with pytest.raises(ConfigurationError, match="no shop 'main-shp'; did you mean 'main-shop'"):
+        select_shops(shops, ("main-shp",))
+
+
+@pytest.mark.parametrize("url", ["postgres://a/b", "postgresql://a/b", "postgresql+psycopg2://a/b"])
+def test_the_driver_is_spelled_in_every_address(url: str) -> None:
+    assert with_driver(url) == "postgresql+psycopg2://a/b"
+
+
+def test_an_address_of_another_kind_of_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDER_PIPELINE_DATABASE_URL", "mysql://user:geheim@host/db")
+    with pytest.raises(ConfigurationError) as caught:
+        configuration.database_url()
+    assert "ORDER_PIPELINE_DATABASE_URL is no PostgreSQL address" in str(caught.value)
+    assert "geheim" not in str(caught.value)
