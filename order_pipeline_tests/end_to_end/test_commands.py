@@ -21,13 +21,13 @@ PROGRAM = [sys.executable, "-m", "order_pipeline"]
 SMALL_DEMO = ["demo", "--demand", "synthetic", "--orders", "400", "--live-seconds", "3", "--json"]
 
 
-def run(*arguments: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*PROGRAM, *arguments],
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=120,
         check=False,
     )
 
@@ -51,7 +51,8 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def test_the_demo_proves_that_the_tables_equal_the_platform(project_folder: Path) -> None:
+@pytest.mark.usefixtures("project_folder")
+def test_the_demo_proves_that_the_tables_equal_the_platform() -> None:
     first = run(*SMALL_DEMO)
     assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout)
@@ -113,7 +114,8 @@ def test_sync_does_what_is_due_and_backfill_loads_days_again(
         (["sandbox", "--host", "0.0.0.0"], "loopback"),
     ],
 )
-def test_a_wrong_call_gets_one_line_and_exit_code_2(project_folder: Path, arguments: list[str], said: str) -> None:
+@pytest.mark.usefixtures("project_folder")
+def test_a_wrong_call_gets_one_line_and_exit_code_2(arguments: list[str], said: str) -> None:
     refused = run(*arguments)
     assert refused.returncode == 2
     assert said in refused.stderr
@@ -163,14 +165,16 @@ def test_the_doctor_names_the_cause_and_the_remedy(
         assert play.shop().app_secret not in looked.stdout
 
 
-def test_a_taken_port_is_said_to_be_taken(project_folder: Path, play: Play) -> None:
+@pytest.mark.usefixtures("project_folder")
+def test_a_taken_port_is_said_to_be_taken(play: Play) -> None:
     port = play.server.url.rsplit(":", 1)[1]
     refused = run("dev", "--port", port, "--demand", "synthetic", "--orders", "50")
     assert refused.returncode == 2
     assert f"--port: {port} is taken" in refused.stderr
 
 
-def test_dev_serves_the_ui_over_the_live_sandbox_and_ends_in_order(project_folder: Path) -> None:
+@pytest.mark.usefixtures("project_folder")
+def test_dev_serves_the_ui_over_the_live_sandbox_and_ends_in_order() -> None:
     with running("dev", "--demand", "synthetic", "--orders", "100") as process:
         assert process.stdout is not None
         url = ""
