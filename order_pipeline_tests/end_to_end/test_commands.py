@@ -18,7 +18,7 @@ import requests
 from order_pipeline_tests.conftest import Play
 
 PROGRAM = [sys.executable, "-m", "order_pipeline"]
-SMALL_DEMO = ["demo", "--demand", "synthetic", "--orders", "400", "--live-seconds", "3", "--json"]
+SMALL_DEMO = ["demo", "--demand", "synthetic", "--orders", "400", "--scale", "1", "--live-seconds", "3", "--json"]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
