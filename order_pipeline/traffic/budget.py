@@ -143,6 +143,7 @@ class Budget:
         self._unused = 1
         self._looked_at = -math.inf
         self._banned_until = -math.inf
+        self._ban_noted_at = -math.inf
 
     def acquire(self, attempted: str, patience_seconds: float = LONGEST_WAIT_SECONDS) -> float:
         """Wait until one call may leave, and return the seconds waited.
@@ -175,14 +176,16 @@ class Budget:
         """Stop every process's calls of this app key for some seconds, as the platform said.
 
         Raises:
-            TransientError: the database does not answer; this process obeys all the same.
+            TransientError: the database does not answer; the others will meet the ban themselves.
 
         """
-        self._banned_until = max(self._banned_until, time.monotonic() + seconds)
-        self._looked_at = -math.inf
+        banned_until = time.monotonic() + seconds
+        self._note_ban(banned_until)
         if self._interval is not None:
             parameters = {"app_key": self.app_key, "seconds": seconds}
             self._side.execute(_BAN, parameters, attempted=f"telling all processes of the ban of app {self.app_key}")
+            # Once more: a departure granted just before it was stored may have said that there is none.
+            self._note_ban(banned_until)
 
     def banned_until(self) -> datetime | None:
         """Return the end of the ban that holds, aware, None without one or without a limit.
@@ -197,6 +200,11 @@ class Budget:
             _BANNED_UNTIL, {"app_key": self.app_key}, attempted=f"looking for a ban of app {self.app_key}"
         )
         return rows[0][0] if rows else None
+
+    def _note_ban(self, banned_until: float) -> None:
+        self._banned_until = max(self._banned_until, banned_until)
+        self._ban_noted_at = time.monotonic()
+        self._looked_at = -math.inf
 
     def _leaves(self, attempted: str, deadline: float, interval: float) -> bool:
         """Use the next departure: wait for it, and return whether it was still good."""
@@ -242,8 +250,10 @@ class Budget:
         )
         received_at = time.monotonic()
         if rows:
-            # It is after every ban that the server knew of.
+            # They are after every ban that the server knew of.
             self._looked_at = sent_at
+            if self._ban_noted_at < sent_at:
+                self._banned_until = -math.inf
             self._held.extend(departures(rows[0][0], count, interval, sent_at, received_at))
             return
         wait = self._look(attempted, deadline)

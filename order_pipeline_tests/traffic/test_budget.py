@@ -1,0 +1,354 @@
+"""The rate budget: real processes, a real server, and the sandbox's own count as the judge."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine, event, text
+
+from order_pipeline.sandbox.shops import DEMO_SHOP
+from order_pipeline.traffic.budget import (
+    BATCH_SECONDS,
+    CREDIT_SECONDS,
+    LATENESS_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    LOOK_SECONDS,
+    MARGIN_SECONDS,
+    WINDOW_SECONDS,
+    Budget,
+    departures,
+    interval_seconds,
+    next_batch,
+    shared_budget,
+)
+from order_pipeline.traffic.errors import HeldBackError, ThrottledError, TransientError
+from order_pipeline.warehouse.database import connect, transaction
+from order_pipeline_tests.traffic.processes import all_said, running
+
+# How late a busy test machine may wake a process that is told to stop.
+SLACK_SECONDS = 0.3
+
+CALL_UNTIL = """
+budget = Budget(engine, "app", int(arguments[0]))
+over_at = time.monotonic() + float(arguments[1])
+while time.monotonic() < over_at:
+    budget.acquire("a call")
+    say(at=time.monotonic())
+"""
+
+SANDBOX = """
+import sys
+from order_pipeline.sandbox.server import serve
+from order_pipeline.sandbox.settings import SandboxSettings
+serve(SandboxSettings(orders=10, days=1, calls_per_minute=int(sys.argv[1])), port=0,
+      on_ready=lambda url: print(url, flush=True))
+"""
+
+CALL_SANDBOX = """
+from order_pipeline.configuration import Shop
+from order_pipeline.sync.access import open_shop
+shop = Shop(**json.loads(arguments[0]))
+platform = open_shop(shop, engine).platform
+over_at = time.monotonic() + float(arguments[1])
+while time.monotonic() < over_at:
+    platform.now()
+    say(at=time.monotonic())
+"""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[str]:
+    """A sandbox that grants 600 calls a minute, in a process of its own: its address."""
+    process = subprocess.Popen([sys.executable, "-c", SANDBOX, "600"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def moments_of(said: list[list[dict[str, float]]]) -> list[float]:
+    return sorted(each["at"] for process in said for each in process)
+
+
+def assert_on_timetable(moments: list[float], calls_per_minute: int) -> None:
+    """No span holds more calls than the timetable has departures in it and in the margin around it."""
+    interval = interval_seconds(calls_per_minute)
+    for first, begin in enumerate(moments):
+        for last in range(first, len(moments)):
+            span = moments[last] - begin
+            assert last - first + 1 <= (span + MARGIN_SECONDS) / interval + 1
+
+
+# The rules
+
+
+@given(st.integers(1, 1_000_000))
+def test_a_minute_with_its_margin_never_holds_more_departures_than_the_limit(calls_per_minute: int) -> None:
+    interval = interval_seconds(calls_per_minute)
+    microseconds = round(interval * 1e6)
+    assert microseconds * calls_per_minute >= (WINDOW_SECONDS + MARGIN_SECONDS) * 1e6
+    # Rounding to the server's microseconds costs next to nothing up to 1,000 calls a second.
+    if calls_per_minute <= 60_000:
+        assert WINDOW_SECONDS / interval >= 0.97 * calls_per_minute
+
+
+@given(st.integers(1, 200), st.integers(0, 5), st.floats(0.0005, 10))
+def test_a_batch_is_a_tenth_of_a_second_at_most_and_begins_small_after_waste(
+    taken: int, unused: int, interval: float
+) -> None:
+    count = next_batch(taken, unused, interval)
+    assert count == 1 or (count * interval <= BATCH_SECONDS and count <= 2 * taken and not unused)
+
+
+@given(
+    st.floats(-CREDIT_SECONDS, 100), st.integers(1, 100), st.floats(0.001, 1), st.floats(0, 1e6), st.floats(0, 3),
+    st.floats(0, 1),
+)  # fmt: skip
+def test_a_departure_is_never_early_and_never_much_too_late_whenever_the_server_looked(
+    first_in: float, count: int, interval: float, sent_at: float, trip: float, looked: float
+) -> None:
+    server_looked_at = sent_at + looked * trip
+    for number, departure in enumerate(departures(first_in, count, interval, sent_at, sent_at + trip)):
+        true_moment = server_looked_at + first_in + number * interval
+        assert departure.earliest >= true_moment - 1e-6
+        assert departure.latest <= max(true_moment, server_looked_at) + LATENESS_SECONDS + 1e-6
+
+
+# One process
+
+
+def test_without_a_limit_no_statement_is_run(engine: Engine) -> None:
+    statements = []
+    event.listen(engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
+    budget = Budget(engine, "app", None)
+    for _ in range(3):
+        assert budget.acquire("a call") < 0.1
+    budget.ban(0.2)
+    assert budget.acquire("a call") >= 0.1
+    assert budget.banned_until() is None
+    assert statements == []
+
+
+def test_a_free_departure_costs_one_statement(engine: Engine) -> None:
+    budget = Budget(engine, "app", 120)
+    budget.acquire("the first call, which makes the row")
+    time.sleep(0.6)
+    statements = []
+    event.listen(engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
+    budget.acquire("a call")
+    assert len(statements) == 1
+
+
+def test_the_shops_and_threads_of_one_process_share_a_budget(engine: Engine) -> None:
+    assert shared_budget(engine, "app", 600) is shared_budget(engine, "app", 600)
+    assert shared_budget(engine, "app", 600) is not shared_budget(engine, "other app", 600)
+    budget = shared_budget(engine, "app", 1200)
+    moments: list[float] = []
+
+    def call() -> None:
+        for _ in range(5):
+            budget.acquire("a call")
+            moments.append(time.monotonic())
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(moments) == 40
+    assert_on_timetable(sorted(moments), 1200)
+
+
+def test_a_wait_beyond_ones_patience_is_said_at_once_and_takes_no_departure(engine: Engine) -> None:
+    budget = Budget(engine, "app", 10)
+    budget.acquire("the first")
+    began = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(HeldBackError, match=r"the second failed: 10 calls a minute of app app are taken") as caught:
+            budget.acquire("the second", patience_seconds=1)
+        assert 4 < caught.value.ban_seconds < 6.2
+    assert time.monotonic() - began < 0.5
+    assert caught.value.retryable
+
+
+def test_a_daily_quota_is_not_slept_through(engine: Engine) -> None:
+    budget = Budget(engine, "app", 600)
+    budget.ban(31_062)
+    for asking in (budget, Budget(engine, "app", 600)):
+        began = time.monotonic()
+        with pytest.raises(ThrottledError, match=r"banned all calls of app app for 3106\d more seconds") as caught:
+            asking.acquire("a call")
+        assert time.monotonic() - began < 0.5
+        assert caught.value.ban_seconds > LONGEST_WAIT_SECONDS
+        assert "quota" in caught.value.remedy
+    until = budget.banned_until()
+    assert until is not None
+    assert 31_000 < (until - datetime.now(UTC)).total_seconds() < 31_100
+
+
+def test_a_quota_ban_that_a_person_lifts_is_over_at_once(engine: Engine) -> None:
+    budget = Budget(engine, "app", 600)
+    budget.ban(31_062)
+    with pytest.raises(HeldBackError):
+        budget.acquire("a call")
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE sync.rate_budget SET banned_until = '-infinity'"))
+    time.sleep(LOOK_SECONDS)
+    assert budget.acquire("a call") < 1
+    assert budget.banned_until() is None
+
+
+def test_a_shorter_ban_does_not_end_a_longer_one(engine: Engine) -> None:
+    budget = Budget(engine, "app", 600)
+    budget.ban(1.5)
+    budget.ban(0.1)
+    began = time.monotonic()
+    Budget(engine, "app", 600).acquire("a call")
+    assert time.monotonic() - began > 1.3
+
+
+def test_a_database_that_is_away_is_worth_a_retry_and_names_the_remedy() -> None:
+    budget = Budget(connect("postgresql+psycopg2://me:geheim@127.0.0.1:1/nowhere"), "app", 600)
+    with pytest.raises(TransientError, match=r"a call: taking a call from the rate budget of app app failed") as caught:
+        budget.acquire("a call")
+    assert "order-pipeline migrate" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_terminated_connection_is_replaced_within_the_same_acquisition(engine: Engine) -> None:
+    budget = Budget(engine, "app", 600)
+    budget.acquire("a call")
+    with transaction(engine) as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    time.sleep(0.2)
+    assert budget.acquire("a call") < 1
+
+
+def test_a_transaction_that_is_rolled_back_gives_no_call_back(engine: Engine) -> None:
+    budget = Budget(engine, "app", 600)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        budget.acquire("a call")
+        connection.rollback()
+    with transaction(engine) as connection:
+        assert connection.execute(text("SELECT isfinite(next_at) FROM sync.rate_budget")).scalar() is True
+
+
+# Many processes
+
+
+def test_four_processes_use_the_budget_of_the_sandbox_up_and_are_never_refused(
+    sandbox: str, warehouse_url: str
+) -> None:
+    shop = {
+        "id": DEMO_SHOP.id,
+        "platform": "taobao",
+        "gateway_url": f"{sandbox}/router/rest",
+        "app_key": DEMO_SHOP.app_key,
+        "app_secret": DEMO_SHOP.app_secret,
+        "session_key": DEMO_SHOP.session_key,
+        "calls_per_minute": 600,
+    }
+    moments = moments_of(all_said(CALL_SANDBOX, [(warehouse_url, json.dumps(shop), 20)] * 4))
+    statistics = requests.get(f"{sandbox}/sandbox/statistics", timeout=10).json()
+    assert statistics["refusals"] == {}
+    assert statistics["calls"] == {"taobao.time.get": len(moments)}
+    assert_on_timetable(moments, 600)
+    # Pro rata; the credit that a fresh timetable begins with is counted as time.
+    share = len(moments) / (600 * (moments[-1] - moments[0] + CREDIT_SECONDS) / 60)
+    assert 0.95 <= share <= 1.01
+
+
+def test_a_hundred_calls_a_second_are_kept_to_by_four_processes_with_few_round_trips(warehouse_url: str) -> None:
+    counting = """
+from sqlalchemy import event
+from sqlalchemy import Engine
+statements = []
+event.listen(Engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
+budget = Budget(engine, "app", int(arguments[0]))
+over_at = time.monotonic() + float(arguments[1])
+while time.monotonic() < over_at:
+    budget.acquire("a call")
+    say(at=time.monotonic(), statements=len(statements))
+"""
+    said = all_said(counting, [(warehouse_url, 6000, 3)] * 4)
+    moments = moments_of(said)
+    assert_on_timetable(moments[::7], 6000 // 7 + 1)
+    assert sum(process[-1]["statements"] for process in said) / len(moments) < 0.5
+    assert len(moments) / (6000 * (moments[-1] - moments[0] + CREDIT_SECONDS) / 60) >= 0.9
+
+
+def test_a_ban_that_one_process_meets_stops_all_others(engine: Engine, warehouse_url: str) -> None:
+    with running(CALL_UNTIL, [(warehouse_url, 1200, 5)] * 4) as started:
+        time.sleep(1.5)
+        Budget(engine, "app", 1200).ban(2)
+        banned_at = time.monotonic()
+        moments = moments_of([each.rest() for each in started])
+    assert [moment for moment in moments if moment < banned_at]
+    silent = [moment for moment in moments if banned_at + LOOK_SECONDS + SLACK_SECONDS < moment < banned_at + 1.9]
+    assert silent == []
+    after = [moment for moment in moments if moment > banned_at + 1.9]
+    assert len(after) >= 10
+    assert_on_timetable(moments, 1200)
+
+
+def test_a_process_killed_with_departures_in_hand_neither_blocks_nor_adds_any(warehouse_url: str) -> None:
+    with running(CALL_UNTIL, [(warehouse_url, 3000, 30)] * 3 + [(warehouse_url, 3000, 5)]) as started:
+        killed_at = []
+        for each in started[:3]:
+            time.sleep(0.7)
+            os.kill(each.process.pid, signal.SIGKILL)
+            killed_at.append(time.monotonic())
+        left = [said["at"] for said in started[3].rest()]
+        dead = []
+        for each in started[:3]:
+            said = each.process.communicate()[0]
+            # The last line may be cut off.
+            dead += [json.loads(line)["at"] for line in said.splitlines() if line.endswith("}")]
+    alone = [moment for moment in left if killed_at[-1] + 0.5 < moment]
+    assert len(alone) / (3000 * (alone[-1] - alone[0]) / 60) >= 0.9
+    assert max(later - earlier for earlier, later in itertools.pairwise(left)) < 1
+    assert_on_timetable(sorted(left + dead)[::5], 600)
+
+
+def test_clocks_of_the_clients_that_are_minutes_apart_do_not_matter(warehouse_url: str) -> None:
+    # Each process counts its own way: a shifted wall clock, and a monotonic clock with another origin.
+    shifted = """
+import datetime as datetimes
+shift = float(arguments[2])
+real_monotonic, real_time = time.monotonic, time.time
+time.monotonic = lambda: real_monotonic() + shift
+time.time = lambda: real_time() + shift
+say(clock=time.time() - real_time())
+budget = Budget(engine, "app", int(arguments[0]))
+over_at = time.monotonic() + float(arguments[1])
+while time.monotonic() < over_at:
+    budget.acquire("a call")
+    say(at=real_monotonic())
+"""
+    said = all_said(shifted, [(warehouse_url, 1200, 4, shift) for shift in (-600, 0, 180, 86_400)])
+    assert [round(process.pop(0)["clock"]) for process in said] == [-600, 0, 180, 86_400]
+    moments = moments_of(said)
+    assert_on_timetable(moments, 1200)
+    assert len(moments) / (1200 * (moments[-1] - moments[0] + CREDIT_SECONDS) / 60) >= 0.93
+    assert all(len(process) >= 10 for process in said)
