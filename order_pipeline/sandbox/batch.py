@@ -32,14 +32,13 @@ def answer_batch(
         return Answer(damage.body, damage.content_type, damage.status, delay)
     form = form_of(system)
     with marketplace.looking() as now_ms:
-        now = now_ms // 1000
         try:
-            shops = admit(marketplace, verb, system, now, body)
+            shops = admit(marketplace, verb, system, now_ms // 1000, body)
             calls = read_calls(body, separator)
         except PlatformError as error:
             text = refuse(marketplace, error, form)
         else:
-            pieces = [perform(marketplace, shops, {**system, **call}, now, form) for call in calls]
+            pieces = [perform(marketplace, shops, {**system, **call}, now_ms, form) for call in calls]
             text = separator.encode().join(pieces)
     return Answer(marketplace.faults.damaged("", text), form.content_type, 200, delay)
 

@@ -42,12 +42,37 @@ class Origin(msgspec.Struct, frozen=True):
     shop_ids: tuple[str, ...]
 
 
+class Permission(msgspec.Struct, kw_only=True):
+    """What a shop lets its app be told about; ``topics`` None means all. Milliseconds since 1970."""
+
+    topics: list[str] | None
+    created_ms: int
+    modified_ms: int
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """What an app holds to call for a shop; milliseconds since 1970."""
+
+    access_token: str
+    refresh_token: str
+    expires_ms: int
+    refresh_expires_ms: int
+
+
 class SandboxState(msgspec.Struct):
-    """The whole memory of a sandbox; ``epoch_ms`` is the "now" its history was made for."""
+    """The whole memory of a sandbox; ``epoch_ms`` is the "now" its history was made for.
+
+    ``tokens`` (by shop) are what was issued last. ``permissions`` (by shop) and ``groups`` (nicks by app and name)
+    belong to the message service. What was confirmed is not remembered: after a restart the messages since the
+    permission come again, as messages may.
+    """
 
     origin: Origin
     epoch_ms: int
     sessions: list[Session]
+    tokens: dict[str, Token] = msgspec.field(default_factory=dict)
+    permissions: dict[str, Permission] = msgspec.field(default_factory=dict)
+    groups: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
 
 
 class StateMismatchError(Exception):

@@ -48,12 +48,21 @@ _ORDER_DETAIL_ONLY = _names("oid_str is_oversold is_service_order order_from sna
 
 SOLD = frozenset([*_EVERYWHERE, *_NOT_IN_INCREMENT, "async_modified", "has_buyer_message"])
 INCREMENT = frozenset([*_EVERYWHERE, "has_buyer_message"])
+INCREMENT_BY_ENTRY = frozenset([*_EVERYWHERE, *_NOT_IN_INCREMENT, "async_modified", "has_buyer_message"]) - {
+    "send_time",
+    "trade_from",
+}
 DETAIL = frozenset([*_EVERYWHERE, *_NOT_IN_INCREMENT, *_DETAIL_ONLY])
 ORDER_SOLD = frozenset(_ORDER_EVERYWHERE)
 ORDER_INCREMENT = frozenset([*_ORDER_EVERYWHERE, "is_service_order"])
 ORDER_DETAIL = frozenset([*_ORDER_EVERYWHERE, *_ORDER_DETAIL_ONLY])
 
-_AVAILABLE = {"sold": (SOLD, ORDER_SOLD), "increment": (INCREMENT, ORDER_INCREMENT), "detail": (DETAIL, ORDER_DETAIL)}
+_AVAILABLE = {
+    "sold": (SOLD, ORDER_SOLD),
+    "increment": (INCREMENT, ORDER_INCREMENT),
+    "incrementv": (INCREMENT_BY_ENTRY, ORDER_INCREMENT),
+    "detail": (DETAIL, ORDER_DETAIL),
+}
 
 
 class Selection(msgspec.Struct, frozen=True, gc=False):
@@ -76,7 +85,7 @@ class Selection(msgspec.Struct, frozen=True, gc=False):
 
 @lru_cache(maxsize=512)
 def select(fields: str, view: str) -> Selection:
-    """Read a comma list for a view: "sold", "increment" or "detail".
+    """Read a comma list for a view: "sold", "increment", "incrementv" or "detail".
 
     Names the view does not offer are ignored, as the platform leaves out what it does not have.
     """

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from order_pipeline.sandbox.clock import DAY_SECONDS
 from order_pipeline.sandbox.trade import Event, Placement, Trade, apply, open_trade
@@ -24,9 +24,14 @@ _ORDINAL_BITS = 34
 
 
 class Ledger:
-    """The trades of one shop; every moment is whole seconds since 1970 unless named ``_ms``."""
+    """The trades of one shop; every moment is whole seconds since 1970 unless named ``_ms``.
 
-    def __init__(self) -> None:
+    Lists are asked for with ``at``, the moment whose state they show: now, or an earlier one.
+    """
+
+    def __init__(self, arrival_delay: Callable[[int, int], int] | None = None) -> None:
+        """``arrival_delay`` says by how many seconds a change (tid, version) comes late into lists."""
+        self._arrival_delay = arrival_delay
         self._trades: list[Trade] = []
         self._by_tid: dict[int, Trade] = {}
         self._plans: dict[int, tuple[Placement, list[Event]]] = {}
@@ -37,6 +42,10 @@ class Ledger:
         self._changed = array("q")
         self._changed_index = array("l")
         self._changed_version = array("l")
+        # Changes that come late into lists: by trade and version, and by arrival with their place in the log.
+        self._late: dict[int, dict[int, int]] = {}
+        self._late_arrivals: list[tuple[int, int]] = []
+        self._late_places: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._trades)
@@ -97,6 +106,11 @@ class Ledger:
     def _apply(self, index: int, event: Event) -> None:
         trade = self._trades[index]
         apply(trade, event)
+        if self._arrival_delay is not None and (delay := self._arrival_delay(trade.tid, trade.version)):
+            trade.entered += delay
+            self._late.setdefault(index, {})[trade.version] = trade.entered
+            insort(self._late_arrivals, (trade.entered, len(self._changed)))
+            self._late_places.add(len(self._changed))
         self._changed.append(trade.modified)
         self._changed_index.append(index)
         self._changed_version.append(trade.version)
@@ -112,31 +126,80 @@ class Ledger:
         trade = self._by_tid.get(tid)
         return trade if trade is not None and trade.created >= now - THREE_MONTHS_SECONDS else None
 
+    def _seen(self, index: int, at: int) -> Trade | None:
+        """Return a trade as lists show it at a moment, None if it has not come into them by then."""
+        trade = self._trades[index]
+        late = self._late.get(index, {})
+        if not late and trade.modified <= at:
+            return trade
+        for version in range(trade.version, 0, -1):
+            entered = late.get(version) or trade.applied[version - 1].at_ms // 1000
+            if entered <= at:
+                seen = trade.at_version(version)
+                seen.entered = entered
+                return seen
+        return None
+
     def created_between(
-        self, first: int, last: int, now: int, types: Collection[str], statuses: Collection[str] | None
+        self, first: int, last: int, at: int, types: Collection[str], statuses: Collection[str] | None
     ) -> Iterator[Trade]:
         """Trades created in ``first..last`` (both included), newest first."""
-        first = max(first, now - THREE_MONTHS_SECONDS)
-        trades = self._trades
+        first = max(first, at - THREE_MONTHS_SECONDS)
         for index in range(bisect_right(self._created, last) - 1, bisect_left(self._created, first) - 1, -1):
-            trade = trades[index]
-            if trade.type in types and (statuses is None or trade.status in statuses):
+            trade = self._seen(index, at)
+            if trade is not None and trade.type in types and (statuses is None or trade.status in statuses):
                 yield trade
 
     def modified_between(
-        self, first: int, last: int, now: int, types: Collection[str], statuses: Collection[str] | None
+        self, first: int, last: int, at: int, types: Collection[str], statuses: Collection[str] | None
     ) -> Iterator[Trade]:
         """Trades whose latest change is in ``first..last`` (both included), latest first."""
-        oldest = now - THREE_MONTHS_SECONDS
-        first = max(first, oldest)
-        trades, indexes, versions = self._trades, self._changed_index, self._changed_version
-        for entry in range(bisect_right(self._changed, last) - 1, bisect_left(self._changed, first) - 1, -1):
-            trade = trades[indexes[entry]]
-            # An entry is stale when its trade changed again: the trade has moved to a later entry.
-            if len(trade.applied) != versions[entry] or trade.created < oldest:
+        return self._listed(self._places_changed(first, last), at, types, statuses)
+
+    def entered_between(
+        self, first: int, last: int, at: int, types: Collection[str], statuses: Collection[str] | None
+    ) -> Iterator[Trade]:
+        """Trades whose latest change came into lists in ``first..last`` (both included), latest first."""
+        if not self._late_arrivals:
+            return self.modified_between(first, last, at, types, statuses)
+        in_time = (
+            (self._changed[place], place)
+            for place in self._places_changed(first, last)
+            if place not in self._late_places
+        )
+        begin, end = bisect_left(self._late_arrivals, (first, 0)), bisect_left(self._late_arrivals, (last + 1, 0))
+        late = reversed(self._late_arrivals[begin:end])
+        merged = (place for _, place in heapq.merge(in_time, late, reverse=True))
+        return self._listed(merged, at, types, statuses)
+
+    def _places_changed(self, first: int, last: int) -> range:
+        return range(bisect_right(self._changed, last) - 1, bisect_left(self._changed, first) - 1, -1)
+
+    def _listed(
+        self, places: Iterable[int], at: int, types: Collection[str], statuses: Collection[str] | None
+    ) -> Iterator[Trade]:
+        oldest = at - THREE_MONTHS_SECONDS
+        indexes, versions = self._changed_index, self._changed_version
+        for place in places:
+            trade = self._seen(indexes[place], at)
+            # A place is stale when its trade changed again: the trade has moved to a later place.
+            if trade is None or len(trade.applied) != versions[place] or trade.created < oldest:
                 continue
             if trade.type in types and (statuses is None or trade.status in statuses):
                 yield trade
+
+    @property
+    def change_count(self) -> int:
+        """How many changes there have been; each has its place (from 0) in the change log for ever."""
+        return len(self._changed)
+
+    def change_at(self, position: int) -> tuple[Trade, int]:
+        """Return the trade that changed at a place of the log and the version which that gave it."""
+        return self._trades[self._changed_index[position]], self._changed_version[position]
+
+    def first_change_from(self, second: int) -> int:
+        """Return the place of the first change at or after a moment."""
+        return bisect_left(self._changed, second)
 
     def versions(self) -> list[tuple[Trade, int]]:
         """Every trade with its present version, oldest first: a snapshot that costs nothing to take."""

@@ -10,10 +10,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from order_pipeline.sandbox import trade as t
+from order_pipeline.sandbox.authorization import DEFAULT_RULES, Authority, AuthorizationRules
 from order_pipeline.sandbox.chance import fraction
 from order_pipeline.sandbox.clock import Clock, DrivenClock, from_ms
 from order_pipeline.sandbox.continuity import (
@@ -31,8 +33,14 @@ from order_pipeline.sandbox.fields import Selection
 from order_pipeline.sandbox.fragments import FragmentCache
 from order_pipeline.sandbox.ledger import Ledger
 from order_pipeline.sandbox.life import plan_life
+from order_pipeline.sandbox.messages.service import MessageService
+from order_pipeline.sandbox.messages.topics import AUTH_CANCEL
+from order_pipeline.sandbox.people import open_uid
 from order_pipeline.sandbox.rate_limit import RateLimit
 from order_pipeline.sandbox.shops import Shop
+
+# Contract 6.1: not established; a user reports about five minutes.
+MESSAGE_REDELIVERY_SECONDS = 300.0
 
 Bounds = Literal["inclusive", "half_open", "exclusive"]
 
@@ -59,10 +67,13 @@ class Marketplace:
         live_life_speed: float = 1.0,
         calls_per_minute: int | None = None,
         bounds: Bounds = "half_open",
+        authorization: AuthorizationRules = DEFAULT_RULES,
+        message_redelivery_seconds: float = MESSAGE_REDELIVERY_SECONDS,
     ) -> None:
         """Place the demand's baskets as orders, dealt out to the shops in turn, and open a session.
 
-        ``bounds`` says which ends of a query window belong to it, as the platform does not document it.
+        ``bounds`` says which ends of a query window belong to it, as the platform does not document it; nor how
+        long an unconfirmed message waits to come again.
         """
         if not shops:
             raise ValueError("a marketplace needs at least one shop")
@@ -70,15 +81,14 @@ class Marketplace:
         self.bounds: Bounds = bounds
         self.calls: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
-        self.faults = FaultPlan()
+        self.faults = FaultPlan(settle=self._settle)
         self.clock = clock
         self._demand = demand
         self._state = state
         self._state_path = state_path
         self._lock = threading.RLock()
-        self._ledgers = {shop.id: Ledger() for shop in shops}
+        self._ledgers = {shop.id: Ledger(partial(self.faults.arrival_delay_seconds, shop.id)) for shop in shops}
         self._by_turn = list(self._ledgers.values())
-        self._expired: set[str] = set()
         self._limits = {shop.app_key: RateLimit(calls_per_minute) for shop in shops if calls_per_minute}
         self._fragments = FragmentCache()
         self._now_ms = clock.now_ms()
@@ -93,6 +103,19 @@ class Marketplace:
             state.sessions.append(Session(opened, opened + LEAD_MS, live_orders_per_second, live_life_speed))
             self._keep()
         self._live = live_orders_per_second > 0
+        self.authority = Authority(self.shops, state, authorization, keep=self._keep)
+        self._settle()
+        # Only now, as it looks up in the change logs where it left off.
+        self.messages = MessageService(
+            self.shops,
+            self._ledgers,
+            self.faults,
+            state,
+            redelivery_seconds=message_redelivery_seconds,
+            keep=self._keep,
+        )
+
+    def _settle(self) -> None:
         with self.looking():
             pass
 
@@ -162,26 +185,37 @@ class Marketplace:
         except KeyError:
             raise UnknownOrderError(f"no shop {shop_id!r}; there are {sorted(self._ledgers)}") from None
 
-    def fragment(self, trade: t.Trade, shop: Shop, selection: Selection, *, spoil: bool = True) -> bytes:
-        """Return the selected fields of a trade as JSON text, spoilt (unless told not to) if a fault says so."""
-        fragment = self._fragments.get(trade, shop, selection)
-        return self.faults.poisoned(trade, fragment) if spoil else fragment
+    def fragment(self, trade: t.Trade, shop: Shop, selection: Selection) -> bytes:
+        """Return the selected fields of a trade as JSON text."""
+        return self._fragments.get(trade, shop, selection)
 
     def limit(self, app_key: str) -> RateLimit | None:
         """Return the rate limit of an app, None if it has none."""
         return self._limits.get(app_key)
 
-    def is_expired(self, session_key: str) -> bool:
-        """Whether a session was withdrawn."""
-        return session_key in self._expired
-
     def expire_session(self, shop_id: str) -> None:
-        """Withdraw a shop's authorisation: its calls get code 27, session-expired."""
-        self._expired.add(self.shops[shop_id].session_key)
+        """Let a shop's sessions expire: their calls get code 27, session-expired."""
+        with self._lock:
+            self.authority.expire(self._shop(shop_id).id)
 
     def renew_session(self, shop_id: str) -> None:
-        """Authorise a shop again, with the same session key."""
-        self._expired.discard(self.shops[shop_id].session_key)
+        """Make a shop's sessions good again."""
+        with self._lock:
+            self.authority.renew(self._shop(shop_id).id)
+
+    def revoke_authorization(self, shop_id: str) -> None:
+        """Let a seller withdraw the authorisation: code 27, invalid-sessionkey; the app is told, then no more."""
+        with self.looking() as now_ms:
+            shop = self._shop(shop_id)
+            self.authority.withdraw(shop_id)
+            content = {"open_id": open_uid(shop.user_id, shop.app_key), "user_id": shop.user_id}
+            self.messages.announce(shop_id, AUTH_CANCEL, content, now_ms)
+            self.messages.cancel(shop_id)
+
+    def _shop(self, shop_id: str) -> Shop:
+        if shop_id not in self.shops:
+            raise UnknownOrderError(f"no shop {shop_id!r}; there are {sorted(self.shops)}")
+        return self.shops[shop_id]
 
     # --- edits made by tests; they do not survive a restart -------------------------------------------------
 

@@ -56,7 +56,7 @@ def person(household: int, seller: int) -> Person:
     initial = _INITIALS[number // 64 % len(_INITIALS)]
     return Person(
         nick=f"{initial}**",
-        open_uid="AAE" + _digest(f"{household}:{seller}", 23),
+        open_uid=open_uid(household, str(seller)),
         name=_SURNAMES[number // 16 % len(_SURNAMES)] + "**",
         mobile=f"1{(35, 38, 57, 86, 99)[number % 5]}{number // 128 % 10_000:04d}****",
         phone=f"0{number % 900 + 100}-8{number // 256 % 1000:03d}****" if number % 10 == 0 else None,
@@ -67,6 +67,11 @@ def person(household: int, seller: int) -> Person:
         town=town,
         zip=zip_code,
     )
+
+
+def open_uid(person_number: int, audience: str) -> str:
+    """Return a person's id as one seller or one app knows it."""
+    return "AAE" + _digest(f"{person_number}:{audience}", 23)
 
 
 def oaid(household: int, app_key: str, seller: int, created: int) -> str:

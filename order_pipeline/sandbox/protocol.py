@@ -13,6 +13,7 @@ import msgspec
 from order_pipeline.sandbox import envelope
 from order_pipeline.sandbox.clock import DrivenClock, RealClock, parse_wall_text
 from order_pipeline.sandbox.errors import PlatformError, app_call_limited, invalid_session
+from order_pipeline.sandbox.faults import Delivery
 from order_pipeline.sandbox.marketplace import Marketplace
 from order_pipeline.sandbox.methods.contract import Context, Method
 from order_pipeline.sandbox.methods.registry import METHODS
@@ -27,12 +28,13 @@ _REAL = RealClock()
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What goes back over HTTP; ``delay_seconds`` is how long a fault holds it back."""
+    """What goes back over HTTP; faults hold it back for ``delay_seconds`` and spoil its ``delivery``."""
 
     body: bytes
     content_type: str
     status: int = 200
     delay_seconds: float = 0.0
+    delivery: Delivery | None = None
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -49,10 +51,13 @@ class Form(msgspec.Struct, frozen=True):
 
 def answer_call(marketplace: Marketplace, verb: str, parameters: Mapping[str, str]) -> Answer:
     """Answer one call. ``parameters`` are query and form merged."""
-    name = parameters.get("method", "")
-    delay = marketplace.faults.delay_seconds(name)
-    if damage := marketplace.faults.outage(name):
-        return Answer(damage.body, damage.content_type, damage.status, delay)
+    name, faults = parameters.get("method", ""), marketplace.faults
+    shop_id, delay, delivery = None, 0.0, None
+    if not faults.is_quiet:
+        shop_id = caller_of(marketplace, parameters)
+        delay, delivery = faults.delay_seconds(name, shop_id), faults.delivery(name, shop_id)
+        if damage := faults.outage(name, shop_id):
+            return Answer(damage.body, damage.content_type, damage.status, delay)
     form = form_of(parameters)
     with marketplace.looking() as now_ms:
         try:
@@ -60,8 +65,18 @@ def answer_call(marketplace: Marketplace, verb: str, parameters: Mapping[str, st
         except PlatformError as error:
             text = refuse(marketplace, error, form)
         else:
-            text = perform(marketplace, shops, parameters, now_ms // 1000, form)
-    return Answer(marketplace.faults.damaged(name, text), form.content_type, 200, delay)
+            text = perform(marketplace, shops, parameters, now_ms, form)
+    return Answer(faults.damaged(name, text, shop_id), form.content_type, 200, delay, delivery)
+
+
+def caller_of(marketplace: Marketplace, parameters: Mapping[str, str]) -> str | None:
+    """Return the shop for which a call is made, as far as its session tells."""
+    with marketplace.still():
+        try:
+            shop = marketplace.authority.shop_of(parameters.get("session", ""), marketplace.clock.now_ms())
+        except PlatformError:
+            return None
+    return shop.id if shop else None
 
 
 def form_of(parameters: Mapping[str, str]) -> Form:
@@ -76,19 +91,28 @@ def refuse(marketplace: Marketplace, error: PlatformError, form: Form) -> bytes:
     return envelope.write(envelope.ERROR_ROOT, error.fields(), form.name, simplified=form.simplified)
 
 
-def perform(marketplace: Marketplace, shops: list[Shop], parameters: Mapping[str, str], now: int, form: Form) -> bytes:
-    """Run an admitted call and write its answer or error; ``now`` is the platform's time in seconds."""
+def perform(
+    marketplace: Marketplace, shops: list[Shop], parameters: Mapping[str, str], now_ms: int, form: Form
+) -> bytes:
+    """Run an admitted call and write its answer or error; ``now_ms`` is the platform's time."""
     try:
         method = _method_of(parameters)
         limit = marketplace.limit(shops[0].app_key)
         if limit is not None and (seconds := limit.refused_for()):
             raise app_call_limited(seconds)
-        shop = _shop_of(marketplace, shops, parameters.get("session")) if method.needs_session else None
-        if refusal := marketplace.faults.refusal(method.name, shop.id if shop else None):
-            raise refusal
+        app_key, faults = shops[0].app_key, marketplace.faults
+        shop = _shop_of(marketplace, app_key, parameters.get("session"), now_ms) if method.needs_session else None
+        shop_id = shop.id if shop else None
+        if not faults.is_quiet:
+            if refusal := faults.refusal(method.name, shop_id):
+                raise refusal
+            parameters = faults.misheard(method.name, shop_id, parameters)
         marketplace.calls[method.name] += 1
-        context = Context(marketplace, shop, now, form.name == "json" and not form.simplified)
+        as_text = form.name == "json" and not form.simplified
+        context = Context(marketplace, method.name, app_key, shop, now_ms, as_text)
         fields = method.handler(context, parameters)
+        if not faults.is_quiet:
+            fields = faults.misled(method.name, shop_id, fields)
     except PlatformError as error:
         return refuse(marketplace, error, form)
     return envelope.write(envelope.root_key(method.name), fields, form.name, simplified=form.simplified)
@@ -153,13 +177,11 @@ def _check_timestamp(marketplace: Marketplace, text: str | None, now: int) -> No
     raise PlatformError(31, "Invalid Timestamp", "isv.timestamp-limit-error")
 
 
-def _shop_of(marketplace: Marketplace, shops: list[Shop], session: str | None) -> Shop:
+def _shop_of(marketplace: Marketplace, app_key: str, session: str | None, now_ms: int) -> Shop:
     if not session:
         raise PlatformError(26, "Missing Session")
-    for shop in shops:
-        if shop.session_key == session:
-            if marketplace.is_expired(session):
-                raise invalid_session("session-expired")
-            return shop
+    shop = marketplace.authority.shop_of(session, now_ms)
     # Another app's session is as invalid as one that never was.
-    raise invalid_session("invalid-sessionkey")
+    if shop is None or shop.app_key != app_key:
+        raise invalid_session("invalid-sessionkey")
+    return shop

@@ -51,6 +51,11 @@ def _product(product_id: int, category: str) -> _Product:
     )
 
 
+def num_iid_of(source: BasketLine) -> int:
+    """Return the id of what a line sells."""
+    return _product(source.product_id, source.category).num_iid
+
+
 def _moment(seconds: int) -> str | None:
     return wall_text(seconds) if seconds else None
 
@@ -119,7 +124,7 @@ def _trade_fields(trade: t.Trade, shop: Shop, amounts: Amounts) -> dict[str, Any
     return {
         "adjust_fee": money(amounts.adjust_fee),
         "alipay_no": f"{wall_text(trade.paid_at)[:10].replace('-', '')}2200{tid % 10**14:014d}" if paid else None,
-        "async_modified": modified,
+        "async_modified": wall_text(trade.entered),
         "available_confirm_fee": money(held),
         "buyer_area": buyer.state + (buyer.city or ""),
         "buyer_message": trade.buyer_message,

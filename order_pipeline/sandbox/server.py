@@ -1,7 +1,7 @@
-"""The marketplace over HTTP: the gateway under /router/rest, everything else under /sandbox/.
+"""The marketplace over HTTP: the gateway under /router/, tokens under /oauth/, everything else under /sandbox/.
 
-Belongs here: sockets, HTTP headers, compression, start and stop; the only module that imports the web
-framework. Not here: what an answer says (``protocol``, ``inspection``).
+Belongs here: sockets, HTTP headers, compression, start and stop; with ``delivery`` the only module that
+imports the web framework. Not here: what an answer says (``protocol``, ``oauth``, ``inspection``).
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from order_pipeline.sandbox import oauth
 from order_pipeline.sandbox.batch import SEPARATOR, answer_batch
 from order_pipeline.sandbox.clock import DrivenClock, from_ms
-from order_pipeline.sandbox.faults import Fault
+from order_pipeline.sandbox.delivery import Protocol, deliver_badly, reset
+from order_pipeline.sandbox.faults import CATALOGUE, Fault
 from order_pipeline.sandbox.inspection import truth
 from order_pipeline.sandbox.marketplace import Marketplace, UnknownOrderError
 from order_pipeline.sandbox.protocol import answer_call
@@ -70,13 +72,21 @@ class _Gateway:
             answer = answer_call(self._marketplace, scope["method"], parameters)
         if answer.delay_seconds:
             await asyncio.sleep(answer.delay_seconds)
+        if answer.delivery is not None and answer.delivery.cuts_before:
+            reset(scope)
+            return
         content = answer.body
         sent = [(b"content-type", answer.content_type.encode())]
         if len(content) > _COMPRESS_ABOVE_BYTES and b"gzip" in headers.get(b"accept-encoding", b""):
             content = gzip.compress(content, _COMPRESSION_LEVEL, mtime=0)
             sent.append((b"content-encoding", b"gzip"))
+            if answer.delivery is not None:
+                content = answer.delivery.cut_gzip(content)
         sent.append((b"content-length", str(len(content)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": sent})
+        if answer.delivery is not None and answer.delivery.is_broken:
+            await deliver_badly(answer.delivery, content, scope, send)
+            return
         await send({"type": "http.response.body", "body": content})
 
 
@@ -132,7 +142,43 @@ class _Inspection:
                 return JSONResponse({"error": str(error)}, status_code=400)
         elif request.method == "DELETE":
             plan.clear()
-        return JSONResponse({"active": msgspec.to_builtins(plan.active), "struck": dict(plan.struck)})
+        known = msgspec.to_builtins(list(CATALOGUE.values()))
+        return JSONResponse({"active": msgspec.to_builtins(plan.active), "struck": dict(plan.struck), "known": known})
+
+    async def authorizations(self, request: Request) -> Response:
+        acts = {
+            "expire": self._marketplace.expire_session,
+            "renew": self._marketplace.renew_session,
+            "revoke": self._marketplace.revoke_authorization,
+        }
+        try:
+            wanted = await request.json()
+            acts[wanted["action"]](wanted["shop"])
+        except (ValueError, TypeError, KeyError) as error:
+            return JSONResponse({"error": f"an action of {sorted(acts)} and a shop: {error}"}, status_code=400)
+        except UnknownOrderError as error:
+            return JSONResponse({"error": str(error)}, status_code=404)
+        return JSONResponse({"status": "ok"})
+
+
+class _OAuth:
+    """The pages of the OAuth server."""
+
+    def __init__(self, marketplace: Marketplace) -> None:
+        self._marketplace = marketplace
+
+    async def authorize(self, request: Request) -> Response:
+        return await _page(oauth.authorize(self._marketplace, dict(request.query_params)))
+
+    async def token(self, request: Request) -> Response:
+        form = parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
+        return await _page(oauth.token(self._marketplace, dict(request.query_params) | dict(form)))
+
+
+async def _page(page: oauth.Page) -> Response:
+    await asyncio.sleep(page.delay_seconds)
+    headers = {"location": page.location} if page.location else {}
+    return Response(page.body, page.status, headers, page.content_type)
 
 
 async def _unhurried(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -152,17 +198,20 @@ def _drive(clock: DrivenClock, order: Any) -> None:
 
 def application(marketplace: Marketplace) -> Starlette:
     """Return the ASGI application of a marketplace."""
-    gateway, inspection = _Gateway(marketplace), _Inspection(marketplace)
+    gateway, inspection, sign_on = _Gateway(marketplace), _Inspection(marketplace), _OAuth(marketplace)
     return Starlette(
         routes=[
             # Without a list of methods every verb reaches the gateway, which has its own error for wrong ones.
             Route(GATEWAY_PATH, gateway),
             Route(BATCH_PATH, gateway),
+            Route("/oauth/authorize", sign_on.authorize),
+            Route("/oauth/token", sign_on.token, methods=["POST"]),
             Route("/sandbox/health", inspection.health),
             Route("/sandbox/statistics", inspection.statistics),
             Route("/sandbox/truth", inspection.truth),
             Route("/sandbox/clock", inspection.clock, methods=["GET", "POST"]),
             Route("/sandbox/faults", inspection.faults, methods=["GET", "POST", "DELETE"]),
+            Route("/sandbox/authorizations", inspection.authorizations, methods=["POST"]),
         ]
     )
 
@@ -174,6 +223,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 application(marketplace),
+                http=Protocol,
                 lifespan="off",
                 log_level="warning",
                 access_log=False,

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from order_pipeline.sandbox.authorization import DEFAULT_RULES, AuthorizationRules
 from order_pipeline.sandbox.clock import Clock, DrivenClock, RealClock, from_ms
 from order_pipeline.sandbox.continuity import Origin
 from order_pipeline.sandbox.demand import COMPLETE_JOURNEY, SYNTHETIC, Demand, complete_journey, synthetic
-from order_pipeline.sandbox.marketplace import Bounds, Marketplace, restore
+from order_pipeline.sandbox.marketplace import MESSAGE_REDELIVERY_SECONDS, Bounds, Marketplace, restore
 from order_pipeline.sandbox.shops import DEMO_SHOP, Shop
 
 
@@ -37,12 +38,16 @@ class SandboxSettings:
     calls_per_minute: int | None = None
     bounds: Bounds = "half_open"
     driven_from: datetime | None = None
+    authorization: AuthorizationRules = DEFAULT_RULES
+    message_redelivery_seconds: float = MESSAGE_REDELIVERY_SECONDS
 
     def __post_init__(self) -> None:
         if self.demand not in (COMPLETE_JOURNEY, SYNTHETIC):
             raise ValueError(f"demand is {COMPLETE_JOURNEY!r} or {SYNTHETIC!r}, not {self.demand!r}")
         if not 0 < self.scale <= 1:
             raise ValueError("scale is a fraction above 0 and at most 1")
+        if self.message_redelivery_seconds <= 0:
+            raise ValueError("message_redelivery_seconds is positive")
         if self.live_orders_per_second < 0 or self.live_life_speed <= 0 or self.days < 1 or self.orders < 1:
             raise ValueError("days, orders and live_life_speed are positive, live_orders_per_second not negative")
 
@@ -67,6 +72,8 @@ def open_marketplace(settings: SandboxSettings) -> Marketplace:
         live_life_speed=settings.live_life_speed,
         calls_per_minute=settings.calls_per_minute,
         bounds=settings.bounds,
+        authorization=settings.authorization,
+        message_redelivery_seconds=settings.message_redelivery_seconds,
     )
 
 

@@ -121,7 +121,10 @@ class Line(msgspec.Struct, gc=False):
 
 
 class Trade(msgspec.Struct, gc=False):
-    """One trade; ``applied`` is every event so far, so any earlier version can be rebuilt from it."""
+    """One trade; ``applied`` is every event so far, so any earlier version can be rebuilt from it.
+
+    ``entered`` is when the latest change came into lists; that is ``modified`` unless a fault made it late.
+    """
 
     placement: Placement
     tid: int
@@ -141,6 +144,7 @@ class Trade(msgspec.Struct, gc=False):
     seller_memo: str | None = None
     seller_flag: int = 0
     parcels: int = 0
+    entered: int = 0
 
     @property
     def version(self) -> int:
@@ -186,7 +190,7 @@ def open_trade(placement: Placement) -> Trade:
 def apply(trade: Trade, event: Event) -> None:
     """Change ``trade`` as ``event`` says and stamp ``modified``; the event joins ``applied``."""
     now = event.at_ms // 1000
-    trade.modified = now
+    trade.modified = trade.entered = now
     trade.applied.append(event)
     kind = event.kind
     if kind == PAID:

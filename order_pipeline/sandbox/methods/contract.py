@@ -22,14 +22,21 @@ from order_pipeline.sandbox.trade import Trade
 class Context(msgspec.Struct, frozen=True):
     """One call that has passed the gateway's checks; ``shop`` is None for methods without a session.
 
-    ``now`` is the platform's time in whole seconds since 1970. ``as_text`` is false when the answer will be
-    rewritten (XML, simplify), so that nothing but valid JSON may go in.
+    ``app_key`` is the caller's, ``now_ms`` the platform's time in milliseconds since 1970. ``as_text`` is false
+    when the answer will be rewritten (XML, simplify), so that nothing but valid JSON may go in.
     """
 
     marketplace: Marketplace
+    method: str
+    app_key: str
     shop: Shop | None
-    now: int
+    now_ms: int
     as_text: bool
+
+    @property
+    def now(self) -> int:
+        """The platform's time in whole seconds since 1970."""
+        return self.now_ms // 1000
 
     @property
     def seller(self) -> Shop:
@@ -43,9 +50,28 @@ class Context(msgspec.Struct, frozen=True):
         """The seller's orders."""
         return self.marketplace.ledger(self.seller.id)
 
+    def list_at(self) -> int:
+        """Return the moment whose state a list shows: now, unless a fault makes it an earlier one."""
+        return self.now - self.marketplace.faults.list_age_seconds(self.method, self.seller.id)
+
+    def as_detailed(self, trade: Trade) -> Trade | None:
+        """Return a trade as its details show it, None if they do not know of it yet."""
+        faults, version = self.marketplace.faults, trade.version
+        if faults.is_quiet:
+            return trade
+        while version and faults.hides_change(
+            self.method, self.seller.id, trade.tid, version, self.now - trade.applied[version - 1].at_ms // 1000
+        ):
+            version -= 1
+        return trade.at_version(version) if version else None
+
     def encoded(self, trade: Trade, selection: Selection) -> msgspec.Raw:
-        """Return the selected fields of a trade, ready to be put into an answer."""
-        return msgspec.Raw(self.marketplace.fragment(trade, self.seller, selection, spoil=self.as_text))
+        """Return the selected fields of a trade, ready to be put into an answer; a fault may have spoilt them."""
+        fragment = self.marketplace.fragment(trade, self.seller, selection)
+        faults = self.marketplace.faults
+        if self.as_text and not faults.is_quiet:
+            fragment = faults.spoilt(self.method, self.seller.id, trade.tid, fragment)
+        return msgspec.Raw(fragment)
 
 
 Handler = Callable[[Context, Mapping[str, str]], Mapping[str, Any]]
@@ -74,6 +100,14 @@ def whole_number(parameters: Mapping[str, str], name: str, default: int, lowest:
     if not (text.isascii() and text.isdigit()) or int(text) < lowest or (highest is not None and int(text) > highest):
         raise invalid_argument(name)
     return int(text)
+
+
+def names(parameters: Mapping[str, str], name: str, highest: int | None = None) -> list[str]:
+    """Return a comma list without its empty parts. PlatformError 41 if it has more than ``highest``."""
+    found = [part.strip() for part in parameters.get(name, "").split(",") if part.strip()]
+    if highest is not None and len(found) > highest:
+        raise invalid_argument(name)
+    return found
 
 
 def moment(parameters: Mapping[str, str], name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Orders: lists by creation and by change, and the details of one (contract 3.1, 3.2, 3.4, 3.11).
+"""Orders: lists by creation and by change, and the details of one (contract 3.1 to 3.4, 3.11).
 
 Belongs here: the trade methods of the platform. Not here: how a trade looks (``rendering``).
 """
@@ -59,25 +59,35 @@ def trades_sold_get(context: Context, parameters: Mapping[str, str]) -> Mapping[
     )
     types, statuses = _types(parameters), _statuses(parameters)
     return _page(
-        context, parameters, selection, context.ledger.created_between(first, last, context.now, types, statuses)
+        context, parameters, selection, context.ledger.created_between(first, last, context.list_at(), types, statuses)
     )
 
 
 def trades_sold_increment_get(context: Context, parameters: Mapping[str, str]) -> Mapping[str, Any]:
     """Orders by change, latest first, computed anew for every call: rows move while a client pages."""
-    selection = selected(parameters, "increment")
-    start, end = moment(parameters, "start_modified"), moment(parameters, "end_modified")
-    if start is None:
-        raise missing_argument("start_modified")
-    if end is None:
-        raise missing_argument("end_modified")
-    if end <= start or end - start > LONGEST_INCREMENT_SECONDS:
-        raise invalid_argument("end_modified")
-    first, last = _bounds(context, start, end)
-    types, statuses = _types(parameters), _statuses(parameters)
-    return _page(
-        context, parameters, selection, context.ledger.modified_between(first, last, context.now, types, statuses)
-    )
+    first, last = _increment_window(context, parameters, "start_modified", "end_modified")
+    selection, types, statuses = selected(parameters, "increment"), _types(parameters), _statuses(parameters)
+    trades = context.ledger.modified_between(first, last, context.list_at(), types, statuses)
+    return _page(context, parameters, selection, trades)
+
+
+def trades_sold_incrementv_get(context: Context, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+    """Orders by when their latest change came into the seller's database (async_modified), latest first."""
+    first, last = _increment_window(context, parameters, "start_create", "end_create")
+    selection, types, statuses = selected(parameters, "incrementv"), _types(parameters), _statuses(parameters)
+    trades = context.ledger.entered_between(first, last, context.list_at(), types, statuses)
+    return _page(context, parameters, selection, trades)
+
+
+def _increment_window(context: Context, parameters: Mapping[str, str], start: str, end: str) -> tuple[int, int]:
+    begin, until = moment(parameters, start), moment(parameters, end)
+    if begin is None:
+        raise missing_argument(start)
+    if until is None:
+        raise missing_argument(end)
+    if until <= begin or until - begin > LONGEST_INCREMENT_SECONDS:
+        raise invalid_argument(end)
+    return _bounds(context, begin, until)
 
 
 def trade_fullinfo_get(context: Context, parameters: Mapping[str, str]) -> Mapping[str, Any]:
@@ -87,9 +97,10 @@ def trade_fullinfo_get(context: Context, parameters: Mapping[str, str]) -> Mappi
     if not (text.isascii() and text.isdigit()):
         raise invalid_argument("tid")
     trade = context.ledger.find(int(text), context.now)
-    if trade is None:
+    shown = context.as_detailed(trade) if trade is not None else None
+    if shown is None:
         raise trade_not_exist()
-    return {"trade": context.encoded(trade, selection)}
+    return {"trade": context.encoded(shown, selection)}
 
 
 def _bounds(context: Context, start: int, end: int) -> tuple[int, int]:
@@ -146,5 +157,6 @@ def _statuses(parameters: Mapping[str, str]) -> Collection[str] | None:
 METHODS = (
     Method("taobao.trades.sold.get", trades_sold_get),
     Method("taobao.trades.sold.increment.get", trades_sold_increment_get),
+    Method("taobao.trades.sold.incrementv.get", trades_sold_incrementv_get),
     Method("taobao.trade.fullinfo.get", trade_fullinfo_get),
 )
