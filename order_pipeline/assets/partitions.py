@@ -8,7 +8,7 @@ from datetime import date
 import dagster as dg
 
 # Nothing older can be fetched from the platform (three months back), and an earlier start only makes empty days.
-FIRST_DAY = "2026-01-01"
+FIRST_DAY = "2025-07-01"
 
 # end_offset=1: today is a partition while it is still running, since every load of it is safe to repeat.
 daily = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="Asia/Shanghai", end_offset=1)

@@ -18,6 +18,9 @@ from dagster import DagsterRunStatus, RunsFilter
 # Which process a run lives in, so that the next command can tell a dead one from a busy one.
 PROCESS_TAG = "order_pipeline/process"
 
+# What Ctrl-C becomes inside a run.
+INTERRUPTS = {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
+
 
 class RunOutcome(NamedTuple):
     """How a run ended: the failures in words, the names of checks that are red."""
@@ -57,7 +60,13 @@ def run_job(
         },
         raise_on_error=False,
     )
-    failures = tuple(_cause(event.step_failure_data.error) for event in result.all_events if event.is_step_failure)
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    # A resource that does not come up fails the run before any step.
+    errors += [event.job_failure_data.error for event in result.all_events if event.is_job_failure and not errors]
+    if any(error and _is_interrupt(error) for error in errors):
+        # Dagster has recorded the run's end; now ours.
+        raise KeyboardInterrupt
+    failures = tuple(_cause(error) if error else "the run failed; see its log in the UI" for error in errors)
     red = tuple(evaluation.check_name for evaluation in result.get_asset_check_evaluations() if not evaluation.passed)
     return RunOutcome(result.run_id, result.success, failures, red)
 
@@ -87,6 +96,10 @@ def _is_alive(process: str) -> bool:
         return int(psutil.Process(int(pid)).create_time()) == int(began)
     except psutil.NoSuchProcess:
         return False
+
+
+def _is_interrupt(error: Any) -> bool:
+    return error.cls_name in INTERRUPTS or (error.cause is not None and _is_interrupt(error.cause))
 
 
 def _cause(error: Any) -> str:
