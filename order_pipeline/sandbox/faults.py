@@ -208,7 +208,8 @@ class FaultPlan:
         if now >= self._banned_until and (fault := self._strikes(names.BAN, method, shop_id)):
             self._banned_until = now + fault.seconds
         if now < self._banned_until:
-            return app_call_limited(max(1, ceil(self._banned_until - now)))
+            # Rounded first: the sum of two floats may lie a hair above the seconds asked for.
+            return app_call_limited(max(1, ceil(round(self._banned_until - now, 3))))
         if self._strikes(names.SESSION_EXPIRED, method, shop_id):
             return invalid_session("session-expired")
         if self._strikes(names.ISP, method, shop_id):
