@@ -9,6 +9,7 @@ Outcomes are gathered here and written together, a second's or twenty calls' at 
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -29,8 +30,10 @@ from order_pipeline.traffic.breaker_rule import (
     after_counting,
     after_probe,
 )
-from order_pipeline.traffic.errors import BreakerOpenError
+from order_pipeline.traffic.errors import BreakerOpenError, TransientError
 from order_pipeline.traffic.side_connection import side_connection
+
+logger = logging.getLogger(__name__)
 
 # Good calls are written, and what other processes found is read, this often while calls are made.
 FLUSH_SECONDS = 1.0
@@ -221,12 +224,13 @@ class Breaker:
     def is_open(self) -> bool:
         """Return whether it was open when this process last looked, a second ago at most.
 
-        Raises:
-            TransientError: the database does not answer.
-
+        Where the database does not answer, what was known last holds: a safety device must not be what stops all.
         """
         if time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
-            self.flush()
+            try:
+                self.flush()
+            except TransientError as problem:
+                logger.warning("%s; what was known last holds: %s", problem, "open" if self._is_open else "closed")
         return self._is_open
 
     def admit(self, kind: Kind, attempted: str) -> Admission:
@@ -238,7 +242,7 @@ class Breaker:
 
         Raises:
             BreakerOpenError: too many calls fail, this one waits until they do not.
-            TransientError: the database does not answer.
+            TransientError: it is open, and the database does not answer.
 
         """
         if not self.is_open() or kind in _ALWAYS:
