@@ -53,11 +53,7 @@ def run_job(
         instance=instance,
         partition_key=first if single else None,
         tags=tags,
-        run_config={
-            "ops": {asset: {"config": values} for asset, values in (config or {}).items()},
-            # The commands show progress of their own; Dagster's log is in the UI.
-            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-        },
+        run_config={"ops": {asset: {"config": values} for asset, values in (config or {}).items()}},
         raise_on_error=False,
     )
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]

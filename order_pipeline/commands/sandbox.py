@@ -165,6 +165,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
             return str(held["url"])
         if process.poll() is not None:
             said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise SandboxBusyError(f"the sandbox did not start: {said[-1] if said else 'it said nothing'} (see {log})")
+            why = said[-1].removeprefix("order-pipeline: ") if said else "it said nothing"
+            raise SandboxBusyError(f"{why} (see {log})")
         time.sleep(0.05)
     raise SandboxBusyError(f"the sandbox was not ready within {START_TIMEOUT_SECONDS} s; see {log}")
