@@ -67,7 +67,12 @@ def fullinfo_orders(
             "seconds": round(sum(each.seconds for each in enrichments), 3),
             "shops": table(
                 [
-                    {"shop": each.shop_id, **each.drained._asdict(), "calls": each.calls, "seconds": round(each.seconds, 3)}
+                    {
+                        "shop": each.shop_id,
+                        **each.drained._asdict(),
+                        "calls": each.calls,
+                        "seconds": round(each.seconds, 3),
+                    }
                     for each in enrichments
                 ]
             ),

@@ -31,7 +31,8 @@ def serve_dagster(port: int | None, console: Console) -> int:
     console.print(f"Dagster's UI opens at [bold]http://127.0.0.1:{chosen}[/] in about ten seconds; Ctrl-C ends it.")
     command = [
         str(Path(sys.executable).with_name("dagster")), "dev",
-        "--workspace", str(folder / "workspace.yaml"), "--host", "127.0.0.1", "--port", str(chosen), "--log-level", "warning",
+        "--workspace", str(folder / "workspace.yaml"), "--host", "127.0.0.1", "--port", str(chosen),
+        "--log-level", "warning",
     ]  # fmt: skip
     # A group of its own: Ctrl-C reaches us alone, and we end it in order.
     process = subprocess.Popen(command, start_new_session=True, env=os.environ.copy())  # noqa: S603
