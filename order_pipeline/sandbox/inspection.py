@@ -1,6 +1,6 @@
-"""The ground truth, outside the wire protocol: what the marketplace knows about every order.
+"""The ground truth, outside the wire protocol: what the marketplace knows about every order and refund.
 
-Belongs here: what ``/sandbox/truth`` shows. Not here: HTTP (``server``).
+Belongs here: what ``/sandbox/truth`` and ``/sandbox/truth/refunds`` show. Not here: HTTP (``server``).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from order_pipeline.sandbox.clock import wall_text
 from order_pipeline.sandbox.fields import everything, select
 from order_pipeline.sandbox.marketplace import Marketplace
+from order_pipeline.sandbox.refunds import DETAIL_FIELDS, encode_refund
 from order_pipeline.sandbox.rendering import encode_trade
 
 # Enough lines a piece to keep the overhead low, few enough not to hold up other answers for long.
@@ -33,6 +34,26 @@ def truth(marketplace: Marketplace, shop_id: str, fields: str | None) -> tuple[s
             for trade, version in snapshot[begin : begin + _TRADES_PER_PIECE]:
                 with marketplace.still():
                     lines.append(encode_trade(trade.at_version(version), shop, selection))
+            yield b"\n".join(lines) + b"\n"
+
+    return wall_text(now_ms // 1000), pieces()
+
+
+def truth_of_refunds(marketplace: Marketplace, shop_id: str) -> tuple[str, Iterator[bytes]]:
+    """Return the platform's time and, in pieces of NDJSON, every refund of a shop, as refund.get shows it whole.
+
+    Refunds of orders of every type and age are there. Otherwise as ``truth``.
+    """
+    with marketplace.looking() as now_ms:
+        snapshot = marketplace.ledger(shop_id).refunds()
+    shop = marketplace.shops[shop_id]
+
+    def pieces() -> Iterator[bytes]:
+        for begin in range(0, len(snapshot), _TRADES_PER_PIECE):
+            lines = []
+            for trade, version, position in snapshot[begin : begin + _TRADES_PER_PIECE]:
+                with marketplace.still():
+                    lines.append(encode_refund(trade.at_version(version), position, shop, DETAIL_FIELDS))
             yield b"\n".join(lines) + b"\n"
 
     return wall_text(now_ms // 1000), pieces()

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from order_pipeline.sandbox.clock import DAY_SECONDS
-from order_pipeline.sandbox.trade import Event, Placement, Trade, apply, open_trade
+from order_pipeline.sandbox.trade import REFUND, Event, Placement, Trade, apply, open_trade
 
 # Lists and details reach back three months (contract 3.1, 3.2, 3.4): 92 days, the longest three calendar months.
 THREE_MONTHS_SECONDS = 92 * DAY_SECONDS
@@ -21,6 +21,10 @@ THREE_MONTHS_SECONDS = 92 * DAY_SECONDS
 # equal moments are always applied in the same order, whenever and however often the platform is asked.
 _STEP_BITS = 10
 _ORDINAL_BITS = 34
+
+
+# A refund is a line of a trade: the trade (as it was, or is) and the line's position.
+Refunded = tuple[Trade, int]
 
 
 class Ledger:
@@ -42,6 +46,10 @@ class Ledger:
         self._changed = array("q")
         self._changed_index = array("l")
         self._changed_version = array("l")
+        # The changes of refunds, each a place in the log and a line, and where each refund was made.
+        self._refund_places = array("q")
+        self._refund_lines = array("l")
+        self._refunds: dict[int, tuple[int, int]] = {}
         # Changes that come late into lists: by trade and version, and by arrival with their place in the log.
         self._late: dict[int, dict[int, int]] = {}
         self._late_arrivals: list[tuple[int, int]] = []
@@ -111,6 +119,11 @@ class Ledger:
             self._late.setdefault(index, {})[trade.version] = trade.entered
             insort(self._late_arrivals, (trade.entered, len(self._changed)))
             self._late_places.add(len(self._changed))
+        if event.kind == REFUND:
+            for position in event.lines:
+                self._refunds.setdefault(trade.lines[position].refund_id, (index, position))
+                self._refund_places.append(len(self._changed))
+                self._refund_lines.append(position)
         self._changed.append(trade.modified)
         self._changed_index.append(index)
         self._changed_version.append(trade.version)
@@ -197,6 +210,35 @@ class Ledger:
                 continue
             if trade.type in types and (statuses is None or trade.status in statuses):
                 yield trade
+
+    def find_refund(self, refund_id: int) -> Refunded | None:
+        """Return the refund of that id, None if it is unknown."""
+        found = self._refunds.get(refund_id)
+        return (self._trades[found[0]], found[1]) if found else None
+
+    def refunds(self) -> list[tuple[Trade, int, int]]:
+        """Every refund as (trade, its present version, position), in the order in which they were asked for."""
+        return [
+            (self._trades[index], self._trades[index].version, position) for index, position in self._refunds.values()
+        ]
+
+    def refunds_between(
+        self, first: int, last: int, at: int, types: Collection[str], status: str | None
+    ) -> Iterator[Refunded]:
+        """Refunds whose own latest change is in ``first..last`` (both included), latest first."""
+        begin = bisect_left(self._refund_places, self.first_change_from(first))
+        end = bisect_left(self._refund_places, self.first_change_from(min(last, at) + 1))
+        for number in range(end - 1, begin - 1, -1):
+            place, position = self._refund_places[number], self._refund_lines[number]
+            trade, version = self.change_at(place)
+            changed_again = any(
+                event.kind == REFUND and position in event.lines and event.at_ms // 1000 <= at
+                for event in trade.applied[version:]
+            )
+            if changed_again or trade.type not in types:
+                continue
+            if status is None or trade.applied[version - 1].value == status:
+                yield trade.at_version(version), position
 
     @property
     def change_count(self) -> int:

@@ -37,6 +37,7 @@ from order_pipeline.sandbox.messages.service import MessageService
 from order_pipeline.sandbox.messages.topics import AUTH_CANCEL
 from order_pipeline.sandbox.people import open_uid
 from order_pipeline.sandbox.rate_limit import RateLimit
+from order_pipeline.sandbox.refunds import STATUSES
 from order_pipeline.sandbox.shops import Shop
 
 # Contract 6.1: not established; a user reports about five minutes.
@@ -232,10 +233,16 @@ class Marketplace:
         """Let the seller write a memo and set a flag (1 red … 5 purple) now."""
         return self._change(shop_id, tid, t.MEMO_EDITED, (memo, flag))
 
-    def _change(self, shop_id: str, tid: int, kind: str, value: Any) -> t.Trade:
+    def move_refund(self, shop_id: str, tid: int, status: str, lines: tuple[int, ...] = (0,)) -> t.Trade:
+        """Ask for refunds of some lines now, or take them a step on, by their new status (contract 4.7)."""
+        if status not in STATUSES:
+            raise ValueError(f"no refund status {status!r}; there are {sorted(STATUSES)}")
+        return self._change(shop_id, tid, t.REFUND, status, lines)
+
+    def _change(self, shop_id: str, tid: int, kind: str, value: Any, lines: tuple[int, ...] = ()) -> t.Trade:
         with self.looking() as now_ms:
             try:
-                return self.ledger(shop_id).change(tid, t.Event(now_ms, kind, (), value))
+                return self.ledger(shop_id).change(tid, t.Event(now_ms, kind, lines, value))
             except KeyError:
                 raise UnknownOrderError(f"shop {shop_id!r} has no order {tid}") from None
 

@@ -27,7 +27,9 @@ _VARIANTS = ("标准装", "家庭装", "试用装", "礼盒装")
 _SHIPPED = frozenset({t.WAIT_BUYER_CONFIRM_GOODS, t.SELLER_CONSIGNED_PART})
 
 
-class _Product(msgspec.Struct, frozen=True, gc=False):
+class Product(msgspec.Struct, frozen=True, gc=False):
+    """What a line sells."""
+
     num_iid: int
     cid: int
     outer_iid: str
@@ -42,8 +44,8 @@ def money(cents: int) -> str:
 
 
 @lru_cache(maxsize=32_768)
-def _product(product_id: int, category: str) -> _Product:
-    return _Product(
+def _product(product_id: int, category: str) -> Product:
+    return Product(
         num_iid=600_000_000_000 + product_id,
         cid=50_000_000 + zlib.crc32(category.encode()) % 30_000,
         outer_iid=f"P{product_id}",
@@ -51,9 +53,19 @@ def _product(product_id: int, category: str) -> _Product:
     )
 
 
-def num_iid_of(source: BasketLine) -> int:
-    """Return the id of what a line sells."""
-    return _product(source.product_id, source.category).num_iid
+def product_of(source: BasketLine) -> Product:
+    """Return what a line sells."""
+    return _product(source.product_id, source.category)
+
+
+def sku_id_of(line: t.Line) -> str:
+    """Return the id of the variant that a line sells."""
+    return str(5_000_000_000_000 + line.source.product_id * 10 + line.variant)
+
+
+def sku_name_of(line: t.Line) -> str:
+    """Return the properties of the variant that a line sells."""
+    return f"规格:{_VARIANTS[line.variant % len(_VARIANTS)]}"
 
 
 def _moment(seconds: int) -> str | None:
@@ -224,8 +236,8 @@ def _order_fields(trade: t.Trade, position: int, line: t.Line, shop: Shop, amoun
         "seller_rate": trade.status == t.TRADE_FINISHED,
         "seller_type": shop.seller_type,
         "shipping_type": _shipping_type(trade),
-        "sku_id": str(5_000_000_000_000 + source.product_id * 10 + line.variant),
-        "sku_properties_name": f"规格:{_VARIANTS[line.variant % len(_VARIANTS)]}",
+        "sku_id": sku_id_of(line),
+        "sku_properties_name": sku_name_of(line),
         "snapshot_url": f"s:{line.oid}_{position + 1}",
         "status": line.status,
         "title": source.title,

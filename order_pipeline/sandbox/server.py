@@ -32,7 +32,7 @@ from order_pipeline.sandbox.batch import SEPARATOR, answer_batch
 from order_pipeline.sandbox.clock import DrivenClock, from_ms
 from order_pipeline.sandbox.delivery import Protocol, deliver_badly, reset
 from order_pipeline.sandbox.faults import CATALOGUE, Fault
-from order_pipeline.sandbox.inspection import truth
+from order_pipeline.sandbox.inspection import truth, truth_of_refunds
 from order_pipeline.sandbox.marketplace import Marketplace, UnknownOrderError
 from order_pipeline.sandbox.protocol import answer_call
 from order_pipeline.sandbox.settings import SandboxSettings, open_marketplace
@@ -113,14 +113,11 @@ class _Inspection:
         return JSONResponse(self._marketplace.statistics())
 
     async def truth(self, request: Request) -> Response:
-        try:
-            now, pieces = truth(
-                self._marketplace, request.query_params.get("shop", ""), request.query_params.get("fields")
-            )
-        except UnknownOrderError as error:
-            return JSONResponse({"error": str(error)}, status_code=404)
-        headers = {"x-platform-now": now}
-        return StreamingResponse(_unhurried(pieces), media_type="application/x-ndjson", headers=headers)
+        fields = request.query_params.get("fields")
+        return _lines(request, lambda shop: truth(self._marketplace, shop, fields))
+
+    async def truth_of_refunds(self, request: Request) -> Response:
+        return _lines(request, lambda shop: truth_of_refunds(self._marketplace, shop))
 
     async def clock(self, request: Request) -> Response:
         clock = self._marketplace.clock
@@ -181,6 +178,16 @@ async def _page(page: oauth.Page) -> Response:
     return Response(page.body, page.status, headers, page.content_type)
 
 
+def _lines(request: Request, taken: Callable[[str], tuple[str, Iterator[bytes]]]) -> Response:
+    """Answer with the lines of the shop that the query names."""
+    try:
+        now, pieces = taken(request.query_params.get("shop", ""))
+    except UnknownOrderError as error:
+        return JSONResponse({"error": str(error)}, status_code=404)
+    headers = {"x-platform-now": now}
+    return StreamingResponse(_unhurried(pieces), media_type="application/x-ndjson", headers=headers)
+
+
 async def _unhurried(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:
         yield piece
@@ -209,6 +216,7 @@ def application(marketplace: Marketplace) -> Starlette:
             Route("/sandbox/health", inspection.health),
             Route("/sandbox/statistics", inspection.statistics),
             Route("/sandbox/truth", inspection.truth),
+            Route("/sandbox/truth/refunds", inspection.truth_of_refunds),
             Route("/sandbox/clock", inspection.clock, methods=["GET", "POST"]),
             Route("/sandbox/faults", inspection.faults, methods=["GET", "POST", "DELETE"]),
             Route("/sandbox/authorizations", inspection.authorizations, methods=["POST"]),

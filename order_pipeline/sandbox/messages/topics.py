@@ -14,7 +14,8 @@ from order_pipeline.sandbox.amounts import Amounts, amounts_of
 from order_pipeline.sandbox.chance import fraction
 from order_pipeline.sandbox.clock import wall_text
 from order_pipeline.sandbox.people import person
-from order_pipeline.sandbox.rendering import money, num_iid_of
+from order_pipeline.sandbox.refunds import AGREED, phase_of, refund_events
+from order_pipeline.sandbox.rendering import money, product_of
 from order_pipeline.sandbox.shops import Shop
 
 Message = tuple[str, dict[str, Any]]
@@ -54,6 +55,9 @@ _TOPIC_OF_REFUND: Mapping[str, str] = MappingProxyType(
 def _names(prefix: str, endings: str) -> list[str]:
     return [prefix + ending for ending in endings.split()]
 
+
+# What only a test can bring about, such as an exchange.
+_OTHER_REFUND_TOPIC = _REFUND + "BuyerModifyAgreement"
 
 # Everything an app can subscribe to (contract 6.3); a shop here emits only some of them.
 TOPICS = frozenset(
@@ -98,7 +102,7 @@ def messages_of(trade: t.Trade, shop: Shop) -> Iterator[Message]:
     content = _trade_content(trade, shop, amounts, position)
     if event.kind in (t.CLOSED_UNPAID, t.DEPOSIT_FORFEITED) and len(trade.lines) == 1:
         source = trade.lines[0].source
-        content["num_iid"] = num_iid_of(source)
+        content["num_iid"] = product_of(source).num_iid
         content["num"] = trade.lines[0].quantity
         content["price"] = money(source.unit_price)
     elif event.kind == t.PAID:
@@ -130,15 +134,16 @@ def _refund_messages(trade: t.Trade, shop: Shop, event: t.Event, amounts: Amount
     succeeded = event.value == t.REFUND_SUCCESS
     for position in event.lines:
         line = trade.lines[position]
+        comes_back = any(step.value == AGREED for _, step in refund_events(trade, position))
         yield (
-            _TOPIC_OF_REFUND[event.value],
+            _TOPIC_OF_REFUND.get(event.value, _OTHER_REFUND_TOPIC),
             {
                 "buyer_nick": buyer.nick,
                 "buyer_open_uid": buyer.open_uid,
-                "refund_phase": "aftersale" if trade.status == t.TRADE_FINISHED else "onsale",
+                "refund_phase": phase_of(trade),
                 "refund_fee": money(amounts.lines[position].divided),
                 "modified": wall_text(event.at_ms // 1000),
-                "bill_type": "return_bill" if _goods_come_back(trade, position) else "refund_bill",
+                "bill_type": "return_bill" if comes_back else "refund_bill",
                 "oid": line.oid,
                 "seller_nick": shop.seller_nick,
                 "refund_id": line.refund_id,
@@ -149,10 +154,3 @@ def _refund_messages(trade: t.Trade, shop: Shop, event: t.Event, amounts: Amount
             yield _TRADE + "PartlyRefund", _trade_content(trade, shop, amounts, position)
     if succeeded and trade.status == t.TRADE_CLOSED:
         yield _TRADE + "Close", _trade_content(trade, shop, amounts)
-
-
-def _goods_come_back(trade: t.Trade, position: int) -> bool:
-    return any(
-        event.kind == t.REFUND and event.value == "WAIT_BUYER_RETURN_GOODS" and position in event.lines
-        for event in trade.applied
-    )

@@ -5,7 +5,7 @@ Belongs here: what every family of methods shares. Not here: system parameters (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -13,8 +13,9 @@ import msgspec
 from order_pipeline.sandbox.clock import parse_wall_text
 from order_pipeline.sandbox.errors import PlatformError, invalid_argument, missing_argument
 from order_pipeline.sandbox.fields import Selection, select
-from order_pipeline.sandbox.ledger import Ledger
+from order_pipeline.sandbox.ledger import Ledger, Refunded
 from order_pipeline.sandbox.marketplace import Marketplace
+from order_pipeline.sandbox.refunds import encode_refund
 from order_pipeline.sandbox.shops import Shop
 from order_pipeline.sandbox.trade import Trade
 
@@ -67,10 +68,18 @@ class Context(msgspec.Struct, frozen=True):
 
     def encoded(self, trade: Trade, selection: Selection) -> msgspec.Raw:
         """Return the selected fields of a trade, ready to be put into an answer; a fault may have spoilt them."""
-        fragment = self.marketplace.fragment(trade, self.seller, selection)
+        return self._spoilt(trade.tid, self.marketplace.fragment(trade, self.seller, selection))
+
+    def encoded_refund(self, refund: Refunded, fields: Collection[str]) -> msgspec.Raw:
+        """Return the selected fields of a refund, ready to be put into an answer; a fault may have spoilt them."""
+        trade, position = refund
+        fragment = encode_refund(trade, position, self.seller, fields)
+        return self._spoilt(trade.lines[position].refund_id, fragment)
+
+    def _spoilt(self, number: int, fragment: bytes) -> msgspec.Raw:
         faults = self.marketplace.faults
         if self.as_text and not faults.is_quiet:
-            fragment = faults.spoilt(self.method, self.seller.id, trade.tid, fragment)
+            fragment = faults.spoilt(self.method, self.seller.id, number, fragment)
         return msgspec.Raw(fragment)
 
 

@@ -6,7 +6,6 @@ Belongs here: the trade methods of the platform. Not here: how a trade looks (``
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 from order_pipeline.sandbox import trade as t
@@ -14,14 +13,11 @@ from order_pipeline.sandbox.clock import DAY_SECONDS
 from order_pipeline.sandbox.errors import invalid_argument, missing_argument, trade_not_exist
 from order_pipeline.sandbox.fields import Selection
 from order_pipeline.sandbox.ledger import THREE_MONTHS_SECONDS
-from order_pipeline.sandbox.methods.contract import Context, Method, moment, required, selected, whole_number
+from order_pipeline.sandbox.methods.contract import Context, Method, moment, required, selected
+from order_pipeline.sandbox.methods.paging import bounds, page, wanted_types
 from order_pipeline.sandbox.trade import Trade
 
-DEFAULT_PAGE_SIZE = 40  # contract 3.1
-MAXIMUM_PAGE_SIZE = 100  # contract 3.1
 LONGEST_INCREMENT_SECONDS = DAY_SECONDS  # contract 3.2
-
-_GUARANTEE_TRADE = ("fixed", "auction")  # a query-only union (contract 4.6)
 
 
 def _names(text: str) -> frozenset[str]:
@@ -29,13 +25,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 # Orders of any other type are silently missing unless asked for (contract 3.1).
-DEFAULT_TYPES = frozenset({*_GUARANTEE_TRADE, "auto_delivery", "ec", "cod", "step"})
-_KNOWN_TYPES = _names(
-    "fixed auction guarantee_trade step independent_simple_trade independent_shop_trade auto_delivery ec cod "
-    "game_equipment shopex_trade netcn_trade external_trade instant_trade b2c_cod hotel_trade super_market_trade "
-    "super_market_cod_trade taohua waimai o2o_offlinetrade nopaid eticket tmall_i18n insurance_plus finance "
-    "pre_auth_type lazada fenxiao"
-)
+DEFAULT_TYPES = frozenset({"guarantee_trade", "auto_delivery", "ec", "cod", "step"})
 _STATUS_UNIONS = {
     "ALL_WAIT_PAY": frozenset({t.WAIT_BUYER_PAY, "TRADE_NO_CREATE_PAY"}),
     "ALL_CLOSED": frozenset({t.TRADE_CLOSED, t.TRADE_CLOSED_BY_TAOBAO}),
@@ -54,19 +44,22 @@ def trades_sold_get(context: Context, parameters: Mapping[str, str]) -> Mapping[
     end = moment(parameters, "end_created")
     if start is not None and end is not None and end <= start:
         raise invalid_argument("end_created")
-    first, last = _bounds(
+    first, last = bounds(
         context, context.now - THREE_MONTHS_SECONDS if start is None else start, context.now + 1 if end is None else end
     )
-    types, statuses = _types(parameters), _statuses(parameters)
-    return _page(
-        context, parameters, selection, context.ledger.created_between(first, last, context.list_at(), types, statuses)
-    )
+    types, statuses = wanted_types(parameters, DEFAULT_TYPES), _statuses(parameters)
+    trades = context.ledger.created_between(first, last, context.list_at(), types, statuses)
+    return _page(context, parameters, selection, trades)
 
 
 def trades_sold_increment_get(context: Context, parameters: Mapping[str, str]) -> Mapping[str, Any]:
     """Orders by change, latest first, computed anew for every call: rows move while a client pages."""
     first, last = _increment_window(context, parameters, "start_modified", "end_modified")
-    selection, types, statuses = selected(parameters, "increment"), _types(parameters), _statuses(parameters)
+    selection, types, statuses = (
+        selected(parameters, "increment"),
+        wanted_types(parameters, DEFAULT_TYPES),
+        _statuses(parameters),
+    )
     trades = context.ledger.modified_between(first, last, context.list_at(), types, statuses)
     return _page(context, parameters, selection, trades)
 
@@ -74,9 +67,19 @@ def trades_sold_increment_get(context: Context, parameters: Mapping[str, str]) -
 def trades_sold_incrementv_get(context: Context, parameters: Mapping[str, str]) -> Mapping[str, Any]:
     """Orders by when their latest change came into the seller's database (async_modified), latest first."""
     first, last = _increment_window(context, parameters, "start_create", "end_create")
-    selection, types, statuses = selected(parameters, "incrementv"), _types(parameters), _statuses(parameters)
+    selection, types, statuses = (
+        selected(parameters, "incrementv"),
+        wanted_types(parameters, DEFAULT_TYPES),
+        _statuses(parameters),
+    )
     trades = context.ledger.entered_between(first, last, context.list_at(), types, statuses)
     return _page(context, parameters, selection, trades)
+
+
+def _page(
+    context: Context, parameters: Mapping[str, str], selection: Selection, trades: Iterator[Trade]
+) -> Mapping[str, Any]:
+    return page(parameters, trades, "trades", "trade", lambda trade: context.encoded(trade, selection))
 
 
 def _increment_window(context: Context, parameters: Mapping[str, str], start: str, end: str) -> tuple[int, int]:
@@ -87,7 +90,7 @@ def _increment_window(context: Context, parameters: Mapping[str, str], start: st
         raise missing_argument(end)
     if until <= begin or until - begin > LONGEST_INCREMENT_SECONDS:
         raise invalid_argument(end)
-    return _bounds(context, begin, until)
+    return bounds(context, begin, until)
 
 
 def trade_fullinfo_get(context: Context, parameters: Mapping[str, str]) -> Mapping[str, Any]:
@@ -101,46 +104,6 @@ def trade_fullinfo_get(context: Context, parameters: Mapping[str, str]) -> Mappi
     if shown is None:
         raise trade_not_exist()
     return {"trade": context.encoded(shown, selection)}
-
-
-def _bounds(context: Context, start: int, end: int) -> tuple[int, int]:
-    """First and last whole second of a window; which ends belong to it is the marketplace's setting."""
-    first = start + 1 if context.marketplace.bounds == "exclusive" else start
-    last = end if context.marketplace.bounds == "inclusive" else end - 1
-    return first, last
-
-
-def _page(
-    context: Context, parameters: Mapping[str, str], selection: Selection, trades: Iterator[Trade]
-) -> Mapping[str, Any]:
-    page_no = whole_number(parameters, "page_no", 1, 1, None)
-    page_size = whole_number(parameters, "page_size", DEFAULT_PAGE_SIZE, 1, MAXIMUM_PAGE_SIZE)
-    begin = (page_no - 1) * page_size
-    answer: dict[str, Any] = {}
-    # Only the text "true" counts (contract 1.2); then nothing is counted and has_next replaces the total.
-    if parameters.get("use_has_next") == "true":
-        shown = list(islice(trades, begin, begin + page_size + 1))
-        answer["has_next"] = len(shown) > page_size
-        shown = shown[:page_size]
-    else:
-        found = list(trades)
-        answer["total_results"] = len(found)
-        shown = found[begin : begin + page_size]
-    # How the platform writes an empty list is not established (contract 1.4); clients in the wild expect the
-    # key to be absent, and absent is also what every other field without a value is.
-    if shown:
-        answer["trades"] = {"trade": [context.encoded(trade, selection) for trade in shown]}
-    return answer
-
-
-def _types(parameters: Mapping[str, str]) -> Collection[str]:
-    text = parameters.get("type", "")
-    if not text:
-        return DEFAULT_TYPES
-    wanted = {name.strip() for name in text.split(",")}
-    if not wanted <= _KNOWN_TYPES:
-        raise invalid_argument("type")
-    return wanted.union(_GUARANTEE_TRADE) if "guarantee_trade" in wanted else wanted
 
 
 def _statuses(parameters: Mapping[str, str]) -> Collection[str] | None:

@@ -1,0 +1,131 @@
+"""How a refund looks on the wire (contract 4.3).
+
+Belongs here: the fields of a refund, which is a line's money on its way back. Not here: which refunds are listed
+(``ledger``), what an event of a refund does to its trade (``trade``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from order_pipeline.sandbox import trade as t
+from order_pipeline.sandbox.amounts import amounts_of
+from order_pipeline.sandbox.chance import mix
+from order_pipeline.sandbox.clock import DAY_SECONDS, wall_text
+from order_pipeline.sandbox.people import person
+from order_pipeline.sandbox.rendering import money, product_of, sku_id_of, sku_name_of
+from order_pipeline.sandbox.shops import Shop
+
+AGREED, RETURNED = "WAIT_BUYER_RETURN_GOODS", "WAIT_SELLER_CONFIRM_GOODS"
+STATUSES = frozenset(
+    (
+        f"WAIT_SELLER_AGREE {AGREED} {RETURNED} SELLER_REFUSE_BUYER CLOSED SUCCESS "
+        "WAIT_BUYER_CONFIRM_EXCHANGE_SELLER_SEND_GOODS EXCHANGE_TRANSFORM_TO_REFUND WAIT_SELLER_CONSIGN_GOODS"
+    ).split()
+)
+ENDED = frozenset({"CLOSED", t.REFUND_SUCCESS})
+
+_LISTED = (
+    "refund_id tid oid status order_status good_status has_good_return refund_fee total_fee payment num title sku "
+    "outer_id reason desc created modified end_time company_name sid refund_phase refund_version dispute_type "
+    "operation_contraint attribute buyer_nick buyer_open_uid seller_nick"
+)
+_DETAIL_ONLY = (
+    "num_iid good_return_time price address alipay_no shipping_type cs_status advance_status refund_remind_timeout"
+)
+LIST_FIELDS = frozenset(_LISTED.split())
+DETAIL_FIELDS = LIST_FIELDS | frozenset(_DETAIL_ONLY.split())
+
+_REASONS = ("缺货", "协商一致退款", "拍错/不想要", "质量问题", "未按约定时间发货", "七天无理由退换货")
+_DESCRIPTIONS = ("部分退款", "包装破损/漏液", "尺码不合适 ")
+# What the seller has left to answer; the platform's own default for goods that were sent is longer.
+_ANSWER_WITHIN_SECONDS = 2 * DAY_SECONDS
+
+
+def refund_events(trade: t.Trade, position: int) -> list[tuple[int, t.Event]]:
+    """Return the events of a line's refund so far, each with the version it gave the trade."""
+    return [
+        (version, event)
+        for version, event in enumerate(trade.applied, start=1)
+        if event.kind == t.REFUND and position in event.lines
+    ]
+
+
+def phase_of(trade: t.Trade) -> str:
+    """Return the refund phase of a trade in its state right after an event of the refund."""
+    # Money that comes back after the success leaves the trade finished; before it, it closes.
+    return "aftersale" if trade.status == t.TRADE_FINISHED else "onsale"
+
+
+def encode_refund(trade: t.Trade, position: int, shop: Shop, fields: Iterable[str]) -> bytes:
+    """Return the fields that have a value, in alphabetical order, as JSON; slashes are not yet escaped.
+
+    All values are those of the refund's own latest change: what happens to the trade later leaves them alone.
+    """
+    events = refund_events(trade, position)
+    version, last = events[-1]
+    values = _values(trade.at_version(version), position, shop, [event for _, event in events], last.at_ms)
+    return msgspec.json.encode({name: values[name] for name in sorted(fields) if values[name] is not None})
+
+
+def _values(trade: t.Trade, position: int, shop: Shop, events: list[t.Event], modified_ms: int) -> dict[str, Any]:
+    line = trade.lines[position]
+    source = line.source
+    product = product_of(source)
+    amounts = amounts_of(trade).lines[position]
+    buyer = person(trade.placement.basket.household, shop.user_id)
+    statuses = [event.value for event in events]
+    status, modified = statuses[-1], modified_ms // 1000
+    comes_back, came_back = AGREED in statuses, RETURNED in statuses
+    returned_at = next((event.at_ms // 1000 for event in events if event.value == RETURNED), None)
+    number = mix(line.refund_id, 71)
+    good_status = "BUYER_RETURNED_GOODS" if came_back else "BUYER_RECEIVED"
+    return {
+        "address": f"{shop.title} 退货地址/1号仓" if comes_back else None,
+        "advance_status": 0,
+        "alipay_no": f"{wall_text(trade.paid_at)[:10].replace('-', '')}2200{trade.tid % 10**14:014d}"
+        if trade.paid_at
+        else None,
+        "attribute": f";bizCode:taobao;itemPrice:{source.unit_price};",
+        "buyer_nick": buyer.nick,
+        "buyer_open_uid": buyer.open_uid,
+        "company_name": "申通快递" if came_back else None,
+        "created": wall_text(events[0].at_ms // 1000),
+        "cs_status": 1,
+        "desc": _DESCRIPTIONS[number // 8 % len(_DESCRIPTIONS)] if number % 3 == 0 else None,
+        "dispute_type": "REFUND_AND_RETURN" if comes_back else "REFUND",
+        "end_time": wall_text(modified) if status in ENDED else None,
+        "good_return_time": wall_text(returned_at) if returned_at else None,
+        "good_status": good_status if line.consigned_at else "BUYER_NOT_RECEIVED",
+        "has_good_return": comes_back,
+        "modified": wall_text(modified),
+        "num": line.quantity,
+        "num_iid": product.num_iid,
+        "oid": line.oid,
+        "operation_contraint": "refund_onweb" if number % 16 == 0 else None,  # sic
+        "order_status": line.status,
+        "outer_id": product.outer_iid,
+        # What stays with the seller; here every refund is of the whole line.
+        "payment": money(0),
+        "price": money(source.unit_price),
+        "reason": _REASONS[number // 32 % len(_REASONS)],
+        "refund_fee": money(amounts.divided),
+        # A number in every recording although documented as text (contract 1.4).
+        "refund_id": line.refund_id,
+        "refund_phase": phase_of(trade),
+        "refund_remind_timeout": None
+        if status in ENDED
+        else {"exist_timeout": True, "remind_type": 1, "timeout": wall_text(modified + _ANSWER_WITHIN_SECONDS)},
+        "refund_version": modified_ms,
+        "seller_nick": shop.seller_nick,
+        "shipping_type": "virtual" if trade.placement.virtual else "express",
+        "sid": f"77{number % 10**11:011d}" if came_back else None,
+        "sku": f"{sku_id_of(line)}|{sku_name_of(line)}",
+        "status": status,
+        "tid": trade.tid,
+        "title": source.title,
+        "total_fee": money(amounts.total_fee),
+    }
