@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
@@ -23,6 +23,7 @@ from order_pipeline.traffic.breaker_rule import (
     after_probe,
 )
 from order_pipeline.traffic.errors import BreakerOpenError
+from order_pipeline.warehouse.database import connect
 from order_pipeline_tests.traffic.processes import all_said
 
 START = datetime(2026, 3, 15, 4, 0, 0, tzinfo=UTC)
@@ -79,11 +80,11 @@ some_settings = st.builds(
 
 @given(counted, some_settings)
 def test_it_opens_exactly_when_more_than_the_share_of_enough_calls_failed(
-    counts: Counts, settings: BreakerSettings
+    counts: Counts, chosen: BreakerSettings
 ) -> None:
-    enough = counts.calls >= settings.fewest_calls
-    too_many = counts.calls > 0 and counts.failures > settings.failing_share * counts.calls
-    state = after_counting(CLOSED, counts, settings)
+    enough = counts.calls >= chosen.fewest_calls
+    too_many = counts.calls > 0 and counts.failures > chosen.failing_share * counts.calls
+    state = after_counting(CLOSED, counts, chosen)
     assert state.is_open == (enough and too_many)
     if state.is_open:
         assert f"{counts.failures} of {counts.calls} calls failed" in state.reason
@@ -92,18 +93,18 @@ def test_it_opens_exactly_when_more_than_the_share_of_enough_calls_failed(
 
 
 @given(counted, some_settings, st.integers(0, 4))
-def test_counts_never_close_nor_change_an_open_breaker(counts: Counts, settings: BreakerSettings, good: int) -> None:
+def test_counts_never_close_nor_change_an_open_breaker(counts: Counts, chosen: BreakerSettings, good: int) -> None:
     state = OPEN._replace(good_probes=good)
-    assert after_counting(state, counts, settings) == state
+    assert after_counting(state, counts, chosen) == state
 
 
 @given(st.lists(st.booleans(), max_size=40), some_settings)
-def test_it_closes_exactly_after_enough_good_probes_in_a_row(probes: list[bool], settings: BreakerSettings) -> None:
+def test_it_closes_exactly_after_enough_good_probes_in_a_row(probes: list[bool], chosen: BreakerSettings) -> None:
     state, in_a_row = OPEN, 0
     for went_through in probes:
-        state = after_probe(state, went_through=went_through, settings=settings)
+        state = after_probe(state, went_through=went_through, settings=chosen)
         in_a_row = in_a_row + 1 if went_through else 0
-        if in_a_row == settings.probes_to_close:
+        if in_a_row == chosen.probes_to_close:
             assert not state.is_open
             assert state.good_probes == 0
             return
@@ -167,14 +168,15 @@ def test_failures_older_than_five_minutes_are_forgotten(breaker: Breaker, clock:
     assert state.counts == Counts(40, 2)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 5), st.integers(0, 5)), max_size=12))
 def test_the_window_holds_the_calls_of_the_last_five_minutes_give_or_take_a_span(
-    postgres: object, steps: list[tuple[int, int, int]]
+    traffic_url: str, steps: list[tuple[int, int, int]]
 ) -> None:
-    engine, clock = _EngineOfModule.of(postgres), Time()
+    engine, clock = connect(traffic_url), Time()
     # Never opens, so that only the counting is seen.
-    settings = BreakerSettings(fewest_calls=10**6)
-    breaker = Breaker(engine, f"app {time.monotonic_ns()}", settings, clock=clock)
+    never = BreakerSettings(fewest_calls=10**6)
+    breaker = Breaker(engine, f"app {time.monotonic_ns()}", never, clock=clock)
     made: list[tuple[datetime, int, int]] = []
     for wait, calls, failures in steps:
         clock.advance(wait)
@@ -183,29 +185,11 @@ def test_the_window_holds_the_calls_of_the_last_five_minutes_give_or_take_a_span
         breaker.flush()
         made.append((clock.now, calls + failures, failures))
     counts = breaker.state().counts
+    engine.dispose()
     for column, found in ((1, counts.calls), (2, counts.failures)):
         surely = sum(each[column] for each in made if (clock.now - each[0]).total_seconds() < 290)  # type: ignore[misc]
         perhaps = sum(each[column] for each in made if (clock.now - each[0]).total_seconds() <= 300)  # type: ignore[misc]
         assert surely <= found <= perhaps
-
-
-class _EngineOfModule:
-    """One migrated database for all examples of a property."""
-
-    engine: Engine | None = None
-
-    @classmethod
-    def of(cls, postgres: object) -> Engine:
-        from order_pipeline.warehouse.database import connect
-        from order_pipeline.warehouse.embedded import EmbeddedServer
-        from order_pipeline.warehouse.migrate import upgrade
-
-        assert isinstance(postgres, EmbeddedServer)
-        if cls.engine is None:
-            postgres.create_database("breaker_counts")
-            cls.engine = connect(postgres.url("breaker_counts"))
-            upgrade(cls.engine)
-        return cls.engine
 
 
 def test_good_calls_are_written_twenty_at_a_time(breaker: Breaker) -> None:
@@ -322,7 +306,7 @@ FAIL_TOGETHER = """
 breaker = Breaker(engine, "app")
 for _ in range(5):
     breaker.record(breaker.admit(Kind.POLL, "a call"), failed=True)
-time.sleep(1.5)
+time.sleep(1.2)
 try:
     breaker.admit(Kind.POLL, "a call")
     say(refused=False)

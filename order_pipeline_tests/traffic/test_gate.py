@@ -130,12 +130,12 @@ def test_every_attempt_takes_a_departure_and_is_counted(engine: Engine) -> None:
 def test_a_ban_met_at_one_gate_holds_at_another_and_the_call_goes_through_afterwards(engine: Engine) -> None:
     gate, other = shared_gate(engine, "app", 600), Gate(Budget(engine, "app", 600))
     with pytest.raises(ThrottledError):
-        make(gate, Failing(ban(1)), ONCE)
+        make(gate, Failing(ban(0.6)), ONCE)
     began = time.monotonic()
     assert make(other, Failing()) == "answer"
-    assert time.monotonic() - began > 0.8
+    assert time.monotonic() - began > 0.4
     patient = RetrySettings(attempts=2, deadline_seconds=0.5)
-    call = Failing(ban(1))
+    call = Failing(ban(0.8))
     # The ban is not held against the retry's deadline of half a second.
     assert make(gate, call, patient) == "answer"
     assert call.calls == 2
