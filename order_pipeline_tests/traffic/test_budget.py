@@ -50,12 +50,23 @@ while time.monotonic() < over_at:
     say(at=time.monotonic())
 """
 
+# As if it had been called evenly for a minute already: its window is full, so each call too many is refused at once.
 SANDBOX = """
-import sys
-from order_pipeline.sandbox.server import serve
-from order_pipeline.sandbox.settings import SandboxSettings
-serve(SandboxSettings(orders=10, days=1, calls_per_minute=int(sys.argv[1])), port=0,
-      on_ready=lambda url: print(url, flush=True))
+import sys, time
+from order_pipeline.sandbox.server import SandboxServer
+from order_pipeline.sandbox.settings import SandboxSettings, open_marketplace
+from order_pipeline.sandbox.shops import DEMO_SHOP
+calls = int(sys.argv[1])
+marketplace = open_marketplace(SandboxSettings(orders=10, days=1, calls_per_minute=calls))
+limit = marketplace.limit(DEMO_SHOP.app_key)
+with SandboxServer(marketplace) as server:
+    began = time.monotonic() - 60
+    for number in range(calls):
+        limit._monotonic = lambda: began + number * 60 / calls
+        limit.refused_for()
+    limit._monotonic = time.monotonic
+    print(server.url, flush=True)
+    sys.stdin.readline()
 """
 
 CALL_SANDBOX = """
@@ -72,14 +83,15 @@ while time.monotonic() < over_at:
 
 @pytest.fixture
 def sandbox() -> Iterator[str]:
-    """A sandbox that grants 600 calls a minute, in a process of its own: its address."""
-    process = subprocess.Popen([sys.executable, "-c", SANDBOX, "600"], stdout=subprocess.PIPE, text=True)
+    """A sandbox that grants 600 calls a minute and has just given them all, in its own process: its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SANDBOX, "600"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
     finally:
-        process.terminate()
-        process.communicate()
+        process.communicate("stop\n")
 
 
 def moments_of(said: list[list[dict[str, float]]]) -> list[float]:
