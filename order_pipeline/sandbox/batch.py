@@ -27,7 +27,7 @@ def answer_batch(
 
     A batch that is refused as a whole is one piece, the error. A call that fails does not touch the others.
     """
-    delay = marketplace.faults.delay_seconds("")
+    delay, delivery = marketplace.faults.delay_seconds(""), marketplace.faults.delivery("")
     if damage := marketplace.faults.outage(""):
         return Answer(damage.body, damage.content_type, damage.status, delay)
     form = form_of(system)
@@ -40,7 +40,7 @@ def answer_batch(
         else:
             pieces = [perform(marketplace, shops, {**system, **call}, now_ms, form) for call in calls]
             text = separator.encode().join(pieces)
-    return Answer(marketplace.faults.damaged("", text), form.content_type, 200, delay)
+    return Answer(marketplace.faults.damaged("", text), form.content_type, 200, delay, delivery)
 
 
 def read_calls(body: str, separator: str = SEPARATOR) -> list[dict[str, str]]:

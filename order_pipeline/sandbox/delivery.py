@@ -20,8 +20,8 @@ from order_pipeline.sandbox.faults import Delivery
 _TRANSPORT = "sandbox.transport"
 # With a linger of zero seconds the kernel answers with RST and throws away what was not sent.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-# How often a silent connection looks whether its client has given up.
-_SILENCE_STEP_SECONDS = 0.05
+# How often a connection with nothing to send looks whether its client has given up.
+_STEP_SECONDS = 0.05
 
 
 class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
@@ -41,7 +41,7 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         itself.app = with_connection
 
 
-def reset(scope: Scope) -> None:
+async def reset(scope: Scope) -> None:
     """Reset the connection of a call."""
     transport = _transport(scope)
     connection = transport.get_extra_info("socket")
@@ -50,6 +50,12 @@ def reset(scope: Scope) -> None:
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
+    await _gone(transport)
+
+
+async def _gone(transport: asyncio.Transport) -> None:
+    """Wait until the server knows that the connection is closed, or it would complain of an unfinished answer."""
+    await asyncio.sleep(0 if transport.is_closing() and not transport.get_write_buffer_size() else _STEP_SECONDS)
 
 
 async def deliver_badly(delivery: Delivery, content: bytes, scope: Scope, send: Send) -> None:
@@ -57,7 +63,7 @@ async def deliver_badly(delivery: Delivery, content: bytes, scope: Scope, send: 
     transport = _transport(scope)
     if delivery.is_silent:
         while not transport.is_closing():
-            await asyncio.sleep(_SILENCE_STEP_SECONDS)
+            await asyncio.sleep(_STEP_SECONDS)
     elif delivery.is_slow:
         for position in range(len(content)):
             await send({"type": "http.response.body", "body": content[position : position + 1], "more_body": True})
@@ -69,10 +75,11 @@ async def deliver_badly(delivery: Delivery, content: bytes, scope: Scope, send: 
         await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
         if delivery.resets:
             # Time for the first half to arrive, which a reset would otherwise take back.
-            await asyncio.sleep(_SILENCE_STEP_SECONDS)
-            reset(scope)
+            await asyncio.sleep(_STEP_SECONDS)
+            await reset(scope)
         else:
             transport.close()
+            await _gone(transport)
 
 
 def _transport(scope: Scope) -> asyncio.Transport:

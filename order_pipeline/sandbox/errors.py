@@ -24,12 +24,12 @@ class PlatformError(Exception):
         return {name: value for name, value in values.items() if value is not None}
 
 
-def app_call_limited(seconds: int) -> PlatformError:
-    """Code 7: the whole app called too often."""
+def app_call_limited(seconds: int, level: str = "app") -> PlatformError:
+    """Code 7: the whole app (or, level "api", one method of it) called too often."""
     return PlatformError(
         7,
         "App Call Limited",
-        "accesscontrol.limited-by-app-access-count",
+        f"accesscontrol.limited-by-{level}-access-count",
         f"This ban will last for {seconds} more seconds",
     )
 

@@ -93,7 +93,13 @@ CATALOGUE = _table(
         ("milliseconds",),
         ("trickle", "silence"),
     ),
-    FaultKind(BAN, _CALLS, "code 7; then every call is refused for so many (real) seconds", ("seconds",)),
+    FaultKind(
+        BAN,
+        _CALLS,
+        "code 7; then every call (of the named method or shop) is refused for so many (real) seconds",
+        ("seconds",),
+        ("app", "api"),
+    ),
     FaultKind(ISP, _CALLS, "code 15 with a retryable isp sub_code"),
     FaultKind(SESSION_EXPIRED, _CALLS, "code 27, session-expired, although the session is good"),
     FaultKind(WRONG_TOTAL, _CALLS, "total_results is off by one", kinds=("either", "more", "less")),
@@ -116,8 +122,8 @@ CATALOGUE = _table(
     FaultKind(
         ARRIVAL_DELAY,
         _CHANGES,
-        "a change comes into lists so many seconds after its modified (async_modified tells when); details show it "
-        "at once. What happened while the fault was on stays late after it is off",
+        "a change comes into the lists of orders so many seconds after its modified (async_modified tells when); "
+        "details show it at once. What happened while the fault was on stays late after it is off",
         ("seconds",),
     ),
     FaultKind(CONTROL_CHARACTERS, _RECORDS, "raw control characters inside a text"),

@@ -95,12 +95,16 @@ class _Active:
         self.fault = fault
         self.draws = 0
         self.strikes = 0
+        self.banned_until = 0.0
+
+    def is_meant(self, method: str | None, shop_id: str | None) -> bool:
+        """Whether a call of that method for that shop can be struck at all."""
+        return self.fault.method in (None, method) and self.fault.shop in (None, shop_id)
 
     def concerns(self, method: str | None, shop_id: str | None) -> bool:
-        fault = self.fault
-        if fault.count is not None and self.strikes >= fault.count:
-            return False
-        return fault.method in (None, method) and fault.shop in (None, shop_id)
+        """Whether a call can be struck now, as far as the fault has not struck often enough."""
+        exhausted = self.fault.count is not None and self.strikes >= self.fault.count
+        return not exhausted and self.is_meant(method, shop_id)
 
 
 class FaultPlan:
@@ -112,7 +116,6 @@ class FaultPlan:
         """``settle`` is called before faults change, to let happen what is due under the earlier ones."""
         self._monotonic = monotonic
         self._settle = settle
-        self._banned_until = 0.0
         self._active: dict[str, _Active] = {}
         self._by_name: dict[str, list[_Active]] = {}
         self.struck: Counter[str] = Counter()
@@ -144,7 +147,6 @@ class FaultPlan:
         self._settle()
         self._active.clear()
         self._index()
-        self._banned_until = 0.0
 
     def _index(self) -> None:
         by_name: dict[str, list[_Active]] = {}
@@ -155,12 +157,19 @@ class FaultPlan:
     def _strikes(self, name: str, method: str, shop_id: str | None) -> Fault | None:
         """Draw for a call."""
         for active in self._by_name.get(name, ()):
-            if not active.concerns(method, shop_id):
-                continue
-            active.draws += 1
-            if fraction(active.fault.seed, active.draws, zlib.crc32(name.encode())) < active.fault.rate:
-                return self._count(active)
+            if self._draw(active, method, shop_id):
+                return active.fault
         return None
+
+    def _draw(self, active: _Active, method: str, shop_id: str | None) -> bool:
+        if not active.concerns(method, shop_id):
+            return False
+        active.draws += 1
+        fault = active.fault
+        if fraction(fault.seed, active.draws, zlib.crc32(fault.name.encode())) >= fault.rate:
+            return False
+        self._count(active)
+        return True
 
     def _picks(self, name: str, method: str | None, shop_id: str, *numbers: int) -> Fault | None:
         """Draw for a record, change or message: the same numbers are always drawn alike."""
@@ -205,11 +214,13 @@ class FaultPlan:
     def refusal(self, method: str, shop_id: str | None) -> PlatformError | None:
         """Return the error this call gets instead of its answer, if any."""
         now = self._monotonic()
-        if now >= self._banned_until and (fault := self._strikes(names.BAN, method, shop_id)):
-            self._banned_until = now + fault.seconds
-        if now < self._banned_until:
-            # Rounded first: the sum of two floats may lie a hair above the seconds asked for.
-            return app_call_limited(max(1, ceil(round(self._banned_until - now, 3))))
+        for active in self._by_name.get(names.BAN, ()):
+            if now >= active.banned_until and self._draw(active, method, shop_id):
+                active.banned_until = now + active.fault.seconds
+            if now < active.banned_until and active.is_meant(method, shop_id):
+                # Rounded first: the sum of two floats may lie a hair above the seconds asked for.
+                seconds = max(1, ceil(round(active.banned_until - now, 3)))
+                return app_call_limited(seconds, active.fault.chosen)
         if self._strikes(names.SESSION_EXPIRED, method, shop_id):
             return invalid_session("session-expired")
         if self._strikes(names.ISP, method, shop_id):

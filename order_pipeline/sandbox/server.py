@@ -73,7 +73,7 @@ class _Gateway:
         if answer.delay_seconds:
             await asyncio.sleep(answer.delay_seconds)
         if answer.delivery is not None and answer.delivery.cuts_before:
-            reset(scope)
+            await reset(scope)
             return
         content = answer.body
         sent = [(b"content-type", answer.content_type.encode())]
@@ -138,7 +138,10 @@ class _Inspection:
             except (msgspec.MsgspecError, ValueError) as error:
                 return JSONResponse({"error": str(error)}, status_code=400)
         elif request.method == "DELETE":
-            plan.clear()
+            if label := request.query_params.get("label"):
+                plan.switch_off(label)
+            else:
+                plan.clear()
         known = msgspec.to_builtins(list(CATALOGUE.values()))
         return JSONResponse({"active": msgspec.to_builtins(plan.active), "struck": dict(plan.struck), "known": known})
 

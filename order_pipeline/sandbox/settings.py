@@ -24,6 +24,8 @@ class SandboxSettings:
     ``demand`` is "complete-journey" (the real shopping year) or "synthetic" (``orders`` baskets); both are played
     over the last ``days`` and thinned to the fraction ``scale``. With ``live_orders_per_second`` further orders
     arrive, whose waits are divided by ``live_life_speed``. ``driven_from`` (aware) makes the clock a driven one.
+    ``authorization`` is how tokens are given, ``message_redelivery_seconds`` how long (by the platform's clock) an
+    unconfirmed message waits to come again.
     """
 
     shops: tuple[Shop, ...] = (DEMO_SHOP,)

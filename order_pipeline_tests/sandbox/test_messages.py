@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -328,6 +329,42 @@ def test_messages_may_name_nothing_known(market: Marketplace, script: Script) ->
     assert content(told("ids_as_text"))["tid"].isdigit()
     with pytest.raises(json.JSONDecodeError):
         content(told("broken_content"))
+
+
+def test_no_message_is_forgotten_however_it_is_read_and_confirmed(
+    market: Marketplace, script: Script, clock: DrivenClock
+) -> None:
+    random = Random(5)
+    permit(script, topics="taobao_trade_TradeCreate")
+    market.faults.switch_on(Fault("message_held", rate=0.2, seconds=100, seed=3))
+    placed: set[int] = set()
+    delivered: set[int] = set()
+    confirmed: set[int] = set()
+
+    def read(share: float) -> int:
+        messages = consume(script, quantity=random.randrange(10, 40))
+        ids = {message["id"] for message in messages}
+        assert len(ids) == len(messages)
+        assert not ids & confirmed
+        delivered.update(content(message)["tid"] for message in messages)
+        chosen = [message for message in messages if random.random() < share]
+        if chosen:
+            confirm(script, chosen)
+            confirmed.update(message["id"] for message in chosen)
+        return len(messages)
+
+    for _ in range(60):
+        placed.update(market.place_order(DEMO_SHOP.id) for _ in range(random.randrange(9)))
+        clock.advance(random.choice((0, 1, 20, REDELIVERY + 1)))
+        if random.random() < 0.1:
+            permit(script, topics="taobao_trade_TradeCreate")
+        read(share=0.6)
+    for _ in range(100):
+        clock.advance(REDELIVERY + 1)
+        read(share=1.0)
+    assert placed <= delivered
+    assert len(confirmed) == len(delivered)
+    assert read(share=1.0) == 0
 
 
 def test_permissions_and_groups_outlive_a_restart(tmp_path: Path) -> None:

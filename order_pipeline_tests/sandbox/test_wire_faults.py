@@ -153,6 +153,33 @@ def test_faults_of_one_name_are_told_apart_by_their_labels(server: SandboxServer
     assert any(trade["status"] == "SANDBOX_NEVER_SEEN" for trade in found)
 
 
+def test_a_ban_refuses_the_method_it_was_given_for_and_no_other(server: SandboxServer, script: Script) -> None:
+    switch_on(server, "ban", kind="api", method=LIST, seconds=30, count=1)
+    for _ in range(3):
+        error = script.call(LIST, fields="tid")
+        assert (error["code"], error["sub_code"]) == (7, "accesscontrol.limited-by-api-access-count")
+    assert "time" in script.call("taobao.time.get")
+
+
+def test_one_fault_can_be_switched_off(server: SandboxServer) -> None:
+    switch_on(server, "latency")
+    switch_on(server, "isp")
+    left = requests.delete(server.url + "/sandbox/faults", params={"label": "isp"}, timeout=5).json()["active"]
+    assert [fault["name"] for fault in left] == ["latency"]
+
+
+def test_broken_connections_leave_no_complaint_in_the_log(
+    server: SandboxServer, script: Script, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, kind in (("connection_reset", "before"), ("connection_reset", "midway"), ("short_body", "")):
+        switch_on(server, name, kind=kind, label="one", count=3)
+        for _ in range(3):
+            with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+                raw(script)
+    assert raw(script).status_code == 200
+    assert capfd.readouterr().err == ""
+
+
 def test_the_table_of_faults_can_be_read(server: SandboxServer) -> None:
     known = requests.get(server.url + "/sandbox/faults", timeout=5).json()["known"]
     assert {row["name"] for row in known} == set(CATALOGUE)
