@@ -1,6 +1,6 @@
-"""One load in a process of its own: the pipeline's list path or its details. Prints one line of JSON.
+"""One load in a process of its own: the list path, a Dagster run of it, or the details. Prints one line of JSON.
 
-python -m bench.load lists|details DATABASE_URL SANDBOX_URL DAYS
+python -m bench.load lists|run|details DATABASE_URL SANDBOX_URL DAYS
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
 from bench.stage import Stage, Stopwatch, opened
 from order_pipeline.sync.enrichment import drain
 from order_pipeline.sync.listing import list_history
-from order_pipeline.sync.windows import due_history_days
+from order_pipeline.sync.windows import day_of, due_history_days
 from order_pipeline.warehouse.database import transaction
 
 
@@ -27,11 +28,13 @@ def main(what: str, database_url: str, sandbox_url: str, days: int) -> dict[str,
             now = access.platform.now()
             for day in due_history_days(now, now, set(), days=days):
                 list_history(access, engine, day, now)
+        elif what == "run":
+            dagster_run(database_url, days)
         else:
             drain(access, engine)
         seconds = watch.seconds
         with transaction(engine) as connection:
-            column = "*" if what == "lists" else "detail_modified_at"
+            column = "detail_modified_at" if what == "details" else "*"
             orders = connection.execute(text(f"SELECT count({column}) FROM core.orders")).scalar()
     peak = resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -41,6 +44,26 @@ def main(what: str, database_url: str, sandbox_url: str, days: int) -> dict[str,
         "peak_mb": peak.ru_maxrss / 1024,
         "calls": access.calls.total,
     }
+
+
+def dagster_run(database_url: str, days: int) -> None:
+    """The same as one run of the asset, as the daemon's run worker does it."""
+    import dagster as dg
+
+    from order_pipeline.definitions import build_defs
+    from order_pipeline.resources.warehouse import WarehouseResource
+
+    today = day_of(datetime.now(UTC))
+    defs = build_defs(resource_overrides={"warehouse": WarehouseResource(database_url=database_url)})
+    with dg.DagsterInstance.ephemeral() as instance:
+        defs.resolve_job_def("load_history").execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("history_pages")],
+            tags={
+                "dagster/asset_partition_range_start": str(today - timedelta(days=days)),
+                "dagster/asset_partition_range_end": str(today),
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,8 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import Engine
 
+from order_pipeline import configuration
 from order_pipeline.configuration import Shop
 from order_pipeline.sandbox.shops import DEMO_SHOP
 from order_pipeline.sync.access import ShopAccess, open_shop
@@ -52,6 +55,20 @@ class Stage(NamedTuple):
             app_secret=DEMO_SHOP.app_secret,
             session_key=DEMO_SHOP.session_key,
         )
+
+    @contextmanager
+    def as_shops_file(self) -> Iterator[None]:
+        """Let child processes find the shop as a configured one."""
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            json.dump(
+                {"shops": [{name: value for name, value in msgspec.to_builtins(self.shop).items() if value}]}, file
+            )
+            file.flush()
+            os.environ[configuration.SHOPS] = file.name
+            try:
+                yield
+            finally:
+                del os.environ[configuration.SHOPS]
 
     def access(self) -> ShopAccess:
         """A door to the shop, with no call made yet."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg2
@@ -91,7 +91,7 @@ class Play:
         }
         return Shop(**(values | changes))  # type: ignore[arg-type]
 
-    def access(self, page_size: int = 100, /, **changes: str) -> ShopAccess:
+    def access(self, page_size: int = 100, clock_off: timedelta = timedelta(0), /, **changes: str) -> ShopAccess:
         shop = self.shop(**changes)
         calls = CallLog()
         credentials = TaobaoCredentials(
@@ -101,7 +101,9 @@ class Play:
             app_secret=shop.app_secret,
             session_key=shop.session_key,
         )
-        platform = TaobaoPlatform(credentials, calls, clock=lambda: self.now, page_size=page_size, retry=QUICK_RETRY)
+        platform = TaobaoPlatform(
+            credentials, calls, clock=lambda: self.now + clock_off, page_size=page_size, retry=QUICK_RETRY
+        )
         return ShopAccess(shop, platform, calls)
 
 

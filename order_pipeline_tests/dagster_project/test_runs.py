@@ -166,6 +166,28 @@ def test_a_run_names_what_is_wrong_with_a_shop_and_the_remedy(
     assert play.shop().app_secret not in message
 
 
+def test_a_run_names_a_clock_that_is_off(
+    defs: dg.Definitions, instance: dg.DagsterInstance, play: Play, shops: PlayedShops
+) -> None:
+    shops.accesses["demo-shop"] = play.access(100, timedelta(minutes=11))
+    result = run(defs, "load_history", instance, str(TODAY))
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    message = str(failure.step_failure_data.error)
+    assert "clock" in message
+    assert "NTP" in message
+
+
+def test_a_run_names_a_warehouse_that_is_away(instance: dg.DagsterInstance, shops: PlayedShops) -> None:
+    away = WarehouseResource(database_url="postgresql://me:geheim@127.0.0.1:1/x")
+    defs = build_defs(resource_overrides={"warehouse": away, "shops": shops})
+    result = run(defs, "load_history", instance, str(TODAY))
+    (failure,) = (event for event in result.all_events if event.is_job_failure)
+    message = str(failure.job_failure_data.error)
+    assert "connecting to the warehouse at postgresql://me:***@127.0.0.1:1/x failed" in message
+    assert "check ORDER_PIPELINE_DATABASE_URL" in message
+    assert "geheim" not in message
+
+
 def test_the_nightly_checks_find_what_is_broken(
     defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine
 ) -> None:
