@@ -267,6 +267,41 @@ def test_a_transaction_that_is_rolled_back_gives_no_call_back(engine: Engine) ->
         assert connection.execute(text("SELECT isfinite(next_at) FROM sync.rate_budget")).scalar() is True
 
 
+def test_a_ban_that_comes_while_one_waits_for_a_departure_far_ahead_is_obeyed(engine: Engine) -> None:
+    budget = Budget(engine, "app", 60)
+    budget.acquire("the first")
+    began = time.monotonic()
+    # The second's departure is half a second to one second away when the ban is told by somebody else.
+    threading.Timer(0.1, Budget(engine, "app", 60).ban, [1.5]).start()
+    budget.acquire("the second")
+    assert time.monotonic() - began > 1.55
+
+
+def test_a_process_that_oversleeps_its_departure_takes_another(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = Budget(engine, "app", 60)
+    budget.acquire("the first")
+    really_sleep = time.sleep
+    oversleep = [LATENESS_SECONDS + 0.3]
+    monkeypatch.setattr(time, "sleep", lambda wait: really_sleep(wait + (oversleep.pop() if oversleep else 0)))
+    began = time.monotonic()
+    waited = budget.acquire("the second")
+    assert waited == pytest.approx(time.monotonic() - began, abs=0.1)
+    assert waited > 2 * interval_seconds(60) - CREDIT_SECONDS
+
+
+def test_departures_that_were_missed_are_not_used_later(engine: Engine) -> None:
+    budget = Budget(engine, "app", 6000)
+    statements = []
+    event.listen(engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
+    # Batches of 1, 2 and 4: one of the last is used, three are in hand.
+    for _ in range(4):
+        budget.acquire("a call")
+    time.sleep(LATENESS_SECONDS + 0.2)
+    taken = [statement for statement in statements if "UPDATE" in statement]
+    budget.acquire("a call")
+    assert len([statement for statement in statements if "UPDATE" in statement]) == len(taken) + 1
+
+
 # Many processes
 
 
