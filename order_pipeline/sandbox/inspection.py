@@ -53,7 +53,7 @@ def truth_of_refunds(marketplace: Marketplace, shop_id: str) -> tuple[str, Itera
             lines = []
             for trade, version, position in snapshot[begin : begin + _TRADES_PER_PIECE]:
                 with marketplace.still():
-                    lines.append(encode_refund(trade.at_version(version), position, shop, DETAIL_FIELDS))
+                    lines.append(encode_refund(trade, version, position, shop, DETAIL_FIELDS))
             yield b"\n".join(lines) + b"\n"
 
     return wall_text(now_ms // 1000), pieces()

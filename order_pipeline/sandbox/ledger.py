@@ -23,8 +23,8 @@ _STEP_BITS = 10
 _ORDINAL_BITS = 34
 
 
-# A refund is a line of a trade: the trade (as it was, or is) and the line's position.
-Refunded = tuple[Trade, int]
+# A refund is a line of a trade, as of one of its versions: (trade, version, the line's position).
+Refunded = tuple[Trade, int, int]
 
 
 class Ledger:
@@ -214,13 +214,15 @@ class Ledger:
     def find_refund(self, refund_id: int) -> Refunded | None:
         """Return the refund of that id, None if it is unknown."""
         found = self._refunds.get(refund_id)
-        return (self._trades[found[0]], found[1]) if found else None
+        return self._refunded(*found) if found else None
 
-    def refunds(self) -> list[tuple[Trade, int, int]]:
-        """Every refund as (trade, its present version, position), in the order in which they were asked for."""
-        return [
-            (self._trades[index], self._trades[index].version, position) for index, position in self._refunds.values()
-        ]
+    def refunds(self) -> list[Refunded]:
+        """Every refund in its present version, in the order in which they were asked for."""
+        return [self._refunded(*found) for found in self._refunds.values()]
+
+    def _refunded(self, index: int, position: int) -> Refunded:
+        trade = self._trades[index]
+        return trade, trade.version, position
 
     def refunds_between(
         self, first: int, last: int, at: int, types: Collection[str], status: str | None
@@ -238,7 +240,7 @@ class Ledger:
             if changed_again or trade.type not in types:
                 continue
             if status is None or trade.applied[version - 1].value == status:
-                yield trade.at_version(version), position
+                yield trade, version, position
 
     @property
     def change_count(self) -> int:

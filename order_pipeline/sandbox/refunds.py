@@ -60,14 +60,15 @@ def phase_of(trade: t.Trade) -> str:
     return "aftersale" if trade.status == t.TRADE_FINISHED else "onsale"
 
 
-def encode_refund(trade: t.Trade, position: int, shop: Shop, fields: Iterable[str]) -> bytes:
+def encode_refund(trade: t.Trade, version: int, position: int, shop: Shop, fields: Iterable[str]) -> bytes:
     """Return the fields that have a value, in alphabetical order, as JSON; slashes are not yet escaped.
 
-    All values are those of the refund's own latest change: what happens to the trade later leaves them alone.
+    All values are those of the refund's own latest change up to the trade's ``version``: what happens to the trade
+    later leaves them alone.
     """
-    events = refund_events(trade, position)
-    version, last = events[-1]
-    values = _values(trade.at_version(version), position, shop, [event for _, event in events], last.at_ms)
+    events = [(made, event) for made, event in refund_events(trade, position) if made <= version]
+    made, last = events[-1]
+    values = _values(trade.at_version(made), position, shop, [event for _, event in events], last.at_ms)
     return msgspec.json.encode({name: values[name] for name in sorted(fields) if values[name] is not None})
 
 

@@ -61,7 +61,8 @@ class MessageService:
         self._feeds: dict[str, Feed] = {}
         self._notices: dict[int, _Notice] = {}
         for shop_id, permission in state.permissions.items():
-            self._open_feed(shop_id, permission.modified_ms)
+            # Since the first permit, as one that was repeated takes back nothing of what was published before it.
+            self._open_feed(shop_id, permission.created_ms)
 
     # --- permissions ------------------------------------------------------------------------------------------
 
