@@ -325,6 +325,8 @@ def _work(shop_ids: tuple[str, ...], as_json: bool, title: str, work: Callable[.
     from order_pipeline.configuration import select_shops
     from order_pipeline.resources.addresses import configured_shops
     from order_pipeline.sync.access import open_shop
+    from order_pipeline.warehouse.database import transaction
+    from order_pipeline.warehouse.worklist import database_now
 
     console = Console(stderr=as_json)
     with _one_line_errors():
@@ -333,9 +335,11 @@ def _work(shop_ids: tuple[str, ...], as_json: bool, title: str, work: Callable[.
         put_databases_in_environment()
         with open_warehouse() as engine, open_instance() as instance:
             clear_up(instance)
+            with transaction(engine) as connection:
+                began = database_now(connection)
             with shown_progress(engine, ids, console, title):
                 done = work(instance, engine, accesses)
-            left = leftovers(engine, ids)
+            left = leftovers(engine, ids, began)
     print_outcome(done, left, console, as_json=as_json)
     sys.exit(0 if done.finished and not left else UNDONE)
 

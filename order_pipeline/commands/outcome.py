@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,17 +16,17 @@ from sqlalchemy import Engine
 from order_pipeline.commands.passes import Pass
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.quarantine import open_records
-from order_pipeline.warehouse.worklist import depth
+from order_pipeline.warehouse.worklist import waiting_since
 
 
-def leftovers(engine: Engine, shop_ids: Sequence[str]) -> list[str]:
-    """Return what is left undone, a sentence each."""
+def leftovers(engine: Engine, shop_ids: Sequence[str], began: datetime) -> list[str]:
+    """Return what is left undone of that which was known at the beginning, a sentence each."""
     left = []
     with transaction(engine) as connection:
         for shop_id in shop_ids:
-            waiting = depth(connection, shop_id)
-            if waiting.due or waiting.later:
-                left.append(f"shop {shop_id}: {waiting.due + waiting.later} orders still wait for their details")
+            waiting = waiting_since(connection, shop_id, began)
+            if waiting:
+                left.append(f"shop {shop_id}: {waiting} orders still wait for their details")
         refused = open_records(connection, shop_ids)
         if refused:
             left.append(f"{len(refused)} records are in sync.quarantine")

@@ -224,6 +224,24 @@ def say_again(connection: Connection, shop_id: str, start: datetime, end: dateti
     return int(result.rowcount)
 
 
+def database_now(connection: Connection) -> datetime:
+    """Return the time by which the worklist's own times are."""
+    now: datetime = connection.execute(text("SELECT now()")).scalar_one()
+    return now
+
+
+def waiting_since(connection: Connection, shop_id: str, moment: datetime) -> int:
+    """Return how many orders were said to have changed before that moment and still wait for their details."""
+    count = connection.execute(
+        text(
+            "SELECT count(*) FROM sync.pending_order "
+            "WHERE shop_id = :shop_id AND said_at < :moment AND due_at < 'infinity'"
+        ),
+        {"shop_id": shop_id, "moment": moment},
+    )
+    return int(count.scalar_one())
+
+
 class Depth(NamedTuple):
     """What is on the worklist: due now, waiting for a later time, and not served by the platform."""
 
