@@ -21,8 +21,8 @@ from order_pipeline.warehouse.database import transaction
 
 def main(what: str, database_url: str, sandbox_url: str, days: int) -> dict[str, float]:
     """Load and say how fast, with how many calls and at what peak of memory."""
-    access = Stage(sandbox_url, None).access()  # type: ignore[arg-type]
     with opened(database_url) as engine:
+        access = Stage(sandbox_url, None).access(engine)  # type: ignore[arg-type]
         watch = Stopwatch()
         if what == "lists":
             now = access.platform.now()

@@ -70,9 +70,9 @@ class Stage(NamedTuple):
             finally:
                 del os.environ[configuration.SHOPS]
 
-    def access(self) -> ShopAccess:
+    def access(self, engine: Engine) -> ShopAccess:
         """A door to the shop, with no call made yet."""
-        return open_shop(self.shop)
+        return open_shop(self.shop, engine)
 
     def database(self) -> str:
         """The address of a fresh, migrated database."""

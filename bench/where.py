@@ -10,6 +10,7 @@ import sys
 
 from bench.stage import Stage, Stopwatch, opened
 from order_pipeline.sync import storing
+from order_pipeline.sync.access import open_shop
 from order_pipeline.sync.listing import PAGES_PER_BATCH
 from order_pipeline.sync.windows import created_window, due_history_days
 from order_pipeline.warehouse.database import transaction
@@ -20,7 +21,7 @@ from order_pipeline.warehouse.worklist import Said, say_changed
 
 def main(database_url: str, sandbox_url: str, days: int) -> dict[str, float]:
     """Walk first, then store the pages stage by stage."""
-    access = Stage(sandbox_url, None).access()  # type: ignore[arg-type]
+    access = open_shop(Stage(sandbox_url, None).shop)  # type: ignore[arg-type]
     shop = access.shop
     now = access.platform.now()
     watch = Stopwatch()

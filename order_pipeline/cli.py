@@ -132,7 +132,7 @@ def demo(scale: float, live_seconds: float, demand: str, orders: int, fresh: boo
             os.environ[configuration.SHOPS] = str(announcement())
             clear_up(instance)
             (shop,) = configured_shops()
-            result = play(instance, engine, open_shop(shop), url, live_seconds=live_seconds, console=console)
+            result = play(instance, engine, open_shop(shop, engine), url, live_seconds=live_seconds, console=console)
         if as_json:
             print(json.dumps(result._asdict()))
         else:
@@ -330,15 +330,15 @@ def _work(shop_ids: tuple[str, ...], as_json: bool, title: str, work: Callable[.
 
     console = Console(stderr=as_json)
     with _one_line_errors():
-        accesses = [open_shop(shop) for shop in select_shops(configured_shops(), shop_ids)]
-        ids = [access.shop.id for access in accesses]
+        shops = select_shops(configured_shops(), shop_ids)
+        ids = [shop.id for shop in shops]
         put_databases_in_environment()
         with open_warehouse() as engine, open_instance() as instance:
             clear_up(instance)
             with transaction(engine) as connection:
                 began = database_now(connection)
             with shown_progress(engine, ids, console, title):
-                done = work(instance, engine, accesses)
+                done = work(instance, engine, [open_shop(shop, engine) for shop in shops])
             left = leftovers(engine, ids, began)
     print_outcome(done, left, console, as_json=as_json)
     sys.exit(0 if done.finished and not left else UNDONE)

@@ -21,6 +21,7 @@ from order_pipeline.sandbox.settings import SandboxSettings, open_marketplace
 from order_pipeline.sandbox.shops import DEMO_SHOP
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.traffic.call_log import CallLog
+from order_pipeline.traffic.gate import Gate
 from order_pipeline.traffic.retry import RetrySettings
 from order_pipeline.warehouse import embedded, migrate
 from order_pipeline.warehouse.database import connect
@@ -91,9 +92,16 @@ class Play:
         }
         return Shop(**(values | changes))  # type: ignore[arg-type]
 
-    def access(self, page_size: int = 100, clock_off: timedelta = timedelta(0), /, **changes: str) -> ShopAccess:
+    def access(
+        self,
+        page_size: int = 100,
+        clock_off: timedelta = timedelta(0),
+        gate: Gate | None = None,
+        /,
+        **changes: str,
+    ) -> ShopAccess:
         shop = self.shop(**changes)
-        calls = CallLog()
+        calls, gate = CallLog(), gate or Gate()
         credentials = TaobaoCredentials(
             shop_id=shop.id,
             gateway_url=shop.gateway_url,
@@ -102,9 +110,14 @@ class Play:
             session_key=shop.session_key,
         )
         platform = TaobaoPlatform(
-            credentials, calls, clock=lambda: self.now + clock_off, page_size=page_size, retry=QUICK_RETRY
+            credentials,
+            calls,
+            clock=lambda: self.now + clock_off,
+            page_size=page_size,
+            retry=QUICK_RETRY,
+            gate=gate,
         )
-        return ShopAccess(shop, platform, calls)
+        return ShopAccess(shop, platform, calls, gate)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def fullinfo_orders(
         return drain(access, engine)
 
     with named_failures():
-        accesses = shops.open(config.shops)
+        accesses = shops.open(engine, config.shops)
         enrichments = for_each_shop(accesses, engine, enrich)
     shop_ids = [access.shop.id for access in accesses]
     with transaction(engine) as connection:

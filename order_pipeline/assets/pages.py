@@ -14,7 +14,7 @@ from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.listing import Listing, list_changes, list_history
+from order_pipeline.sync.listing import Listing, list_history, poll
 from order_pipeline.sync.shops import for_each_shop
 
 # A month a run: visible progress, and a failed run repeats little.
@@ -40,7 +40,7 @@ def history_pages(
 
     with named_failures():
         listings = for_each_shop(
-            shops.open(config.shops),
+            shops.open(warehouse.engine, config.shops),
             warehouse.engine,
             lambda access: history_of(access, access.platform.now()),
         )
@@ -54,29 +54,47 @@ def history_pages(
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
     metadata={"dagster/table_name": "raw.page"},
-    check_specs=[dg.AssetCheckSpec("every_record_was_read", asset="increment_pages")],
+    check_specs=[
+        dg.AssetCheckSpec("every_record_was_read", asset="increment_pages"),
+        dg.AssetCheckSpec("breaker_is_closed", asset="increment_pages"),
+    ],
 )
 def increment_pages(
     context: dg.AssetExecutionContext, config: ChangesConfig, warehouse: WarehouseResource, shops: ShopsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Orders by day of their last change (Asia/Shanghai), from just before the watermark on."""
-
-    def changes_of(access: ShopAccess, now: datetime) -> list[Listing]:
-        return [
-            list_changes(access, warehouse.engine, day, now, whole_day=config.whole_day)
-            for day in partition_days(context)
-        ]
-
     with named_failures():
+        accesses = shops.open(warehouse.engine, config.shops)
         listings = for_each_shop(
-            shops.open(config.shops),
+            accesses,
             warehouse.engine,
-            lambda access: changes_of(access, access.platform.now()),
+            lambda access: poll(access, warehouse.engine, partition_days(context), whole_day=config.whole_day),
         )
-    return _result("increment_pages", [listing for of_shop in listings for listing in of_shop])
+    return _result(
+        "increment_pages", [listing for of_shop in listings for listing in of_shop], _breaker_check(accesses)
+    )
 
 
-def _result(asset: str, listings: Sequence[Listing]) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def _breaker_check(accesses: Sequence[ShopAccess]) -> dg.AssetCheckResult:
+    """Say which shops' breakers are open, since when and why."""
+    states = {access.shop.id: access.gate.breaker.state() for access in accesses if access.gate.breaker}
+    said = [
+        f"shop {shop_id}: open since {state.since:%F %T %Z}, {state.reason}; one full pull an hour instead of polls"
+        for shop_id, state in states.items()
+        if state.is_open
+    ]
+    return dg.AssetCheckResult(
+        check_name="breaker_is_closed",
+        asset_key="increment_pages",
+        passed=not said,
+        # Degraded is not wrong: what is in the tables is right, only older.
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(said) or None,
+        metadata={"open": len(said)},
+    )
+
+
+def _result(asset: str, listings: Sequence[Listing], *checks: dg.AssetCheckResult) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Report what was listed: totals that plot over the partitions, and a row a shop."""
     quarantined = sum(listing.stored.quarantined for listing in listings)
     lags = [listing.lag_seconds for listing in listings if listing.lag_seconds is not None]
@@ -118,6 +136,7 @@ def _result(asset: str, listings: Sequence[Listing]) -> dg.MaterializeResult:  #
                 if quarantined == 0
                 else f"{quarantined} records could not be read and are kept whole in sync.quarantine with the reason",
                 metadata={"records_quarantined": quarantined},
-            )
+            ),
+            *checks,
         ],
     )

@@ -42,7 +42,9 @@ def orders_sensor(
     if at_work:
         return dg.SkipReason(f"run {at_work[0][:8]} is at work")
     try:
-        works = for_each_shop(shops.open(), warehouse.engine, lambda access: due_work(access, warehouse.engine))
+        works = for_each_shop(
+            shops.open(warehouse.engine), warehouse.engine, lambda access: due_work(access, warehouse.engine)
+        )
     except (ConfigurationError, DatabaseUnreachableError) as error:
         return dg.SkipReason(str(error))
     except ShopsFailedError as error:

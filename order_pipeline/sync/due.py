@@ -5,13 +5,14 @@ Belongs here: looking. Not here: doing (listing, enrichment).
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Engine
 
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.windows import OVERLAP, changed_window, day_of, due_days, due_history_days, moved_watermark
+from order_pipeline.traffic.errors import BreakerOpenError
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.watermarks import loaded_history_days, move_watermark, read_beginning, read_watermark
 from order_pipeline.warehouse.worklist import Said, depth, unknown_changes
@@ -29,8 +30,29 @@ def due_work(access: ShopAccess, engine: Engine) -> DueWork:
     """Look whether the shop has created-days to load, changes that are not known yet, or details to fetch.
 
     When one page shows every change up to now and all are known, the watermark moves on: that was a whole pass.
+    While the breaker is open only details and the hourly full pull are work.
     Raises CallError as the platform does, DatabaseUnreachableError without the warehouse.
     """
+    try:
+        return _look(access, engine)
+    except BreakerOpenError as refusal:
+        return _degraded(access, engine, refusal)
+
+
+def _degraded(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> DueWork:
+    with transaction(engine) as connection:
+        waiting = depth(connection, access.shop.id)
+    breaker = access.gate.breaker
+    pull = breaker is not None and breaker.full_pull_due()
+    if not waiting.due and not pull:
+        return DueWork((), (), str(refusal))
+    # The platform does not say its time now; ours is near enough to name the partition.
+    today = day_of(datetime.now(UTC))
+    found = f"{waiting.due} orders wait for their details" + (", a full pull is due" if pull else "")
+    return DueWork((), (today,), f"shop {access.shop.id}: the breaker is open; {found}")
+
+
+def _look(access: ShopAccess, engine: Engine) -> DueWork:
     shop_id = access.shop.id
     now = access.platform.now()
     today = day_of(now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
@@ -23,8 +23,11 @@ from order_pipeline.sync.windows import (
     SETTLE_LAG,
     changed_window,
     created_window,
+    day_of,
+    days_between,
     moved_watermark,
 )
+from order_pipeline.traffic.errors import BreakerOpenError
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.watermarks import (
     INCREMENTS,
@@ -36,6 +39,9 @@ from order_pipeline.warehouse.watermarks import (
 
 HISTORY = "history"
 
+# Orders change until they are paid out, about ten days after shipping, and refunds go on for a fortnight after that.
+STILL_CHANGING_DAYS = 30
+
 # 1,000 orders a transaction: the merge's fixed cost is shared, and memory stays flat however long the walk is.
 PAGES_PER_BATCH = 10
 
@@ -45,7 +51,10 @@ Ahead: TypeAlias = OrderPage | BaseException | None
 
 
 class Listing(NamedTuple):
-    """What came of listing one window of a shop. ``lag_seconds``: from the watermark to the platform's now."""
+    """What came of listing one window of a shop. ``lag_seconds``: from the watermark to the platform's now.
+
+    ``held_back``: why the platform was not asked, where it was not.
+    """
 
     shop_id: str
     window: Window | None
@@ -55,6 +64,7 @@ class Listing(NamedTuple):
     seconds: float
     watermark: datetime | None
     lag_seconds: float | None
+    held_back: str | None = None
 
 
 def list_history(access: ShopAccess, engine: Engine, day: date, now: datetime) -> Listing:
@@ -113,6 +123,31 @@ def list_changes(
 
     pages, stored = _load(access, engine, INCREMENTS, access.platform.changed_orders, window, finish)
     return _listing(access, window, pages, stored, calls_before, started, moved, now)
+
+
+def poll(access: ShopAccess, engine: Engine, days: Sequence[date], *, whole_day: bool = False) -> list[Listing]:
+    """Bring the changes of these days (Shanghai, oldest first) up to date, or what an open breaker leaves of it.
+
+    While the breaker is open, the days whose orders can still change are listed once an hour instead, through
+    the history channel; details are fetched only for what differs. The watermark stays, so that the polls catch
+    up once the breaker is closed. Raises as ``list_changes`` does.
+    """
+    try:
+        now = access.platform.now()
+        return [list_changes(access, engine, day, now, whole_day=whole_day) for day in days]
+    except BreakerOpenError as refusal:
+        return _pull(access, engine, refusal)
+
+
+def _pull(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> list[Listing]:
+    breaker = access.gate.breaker
+    if breaker is None or not breaker.full_pull_taken():
+        return [Listing(access.shop.id, None, 0, Stored(), 0, 0.0, None, None, str(refusal))]
+    with access.gate.full_pull():
+        now = access.platform.now()
+        today = day_of(now)
+        days = days_between(today - timedelta(days=STILL_CHANGING_DAYS), today)
+        return [list_history(access, engine, day, now) for day in days]
 
 
 def _load(

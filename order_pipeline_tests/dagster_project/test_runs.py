@@ -34,7 +34,7 @@ class PlayedShops(ShopsResource):
     # Of the class, since Dagster makes resources anew for every run.
     accesses: ClassVar[dict[str, ShopAccess]] = {}
 
-    def open(self, ids: Sequence[str] = ()) -> list[ShopAccess]:
+    def open(self, engine: Engine, ids: Sequence[str] = ()) -> list[ShopAccess]:  # noqa: ARG002
         return [self.accesses[shop_id] for shop_id in ids or self.accesses]
 
 
@@ -86,7 +86,7 @@ def test_history_then_changes_end_equal_to_the_platform(
     assert whole.metadata["orders_loaded"].value == 40
     assert whole.metadata["dagster/row_count"].value == 300
     assert all(check.passed for check in changed.get_asset_check_evaluations())
-    found = proof(engine, shops.open()[0], play.server.url)
+    found = proof(engine, shops.accesses["demo-shop"], play.server.url)
     assert found.equal, found.examples
 
 
@@ -232,9 +232,9 @@ def test_the_sensor_starts_the_first_load_of_a_new_shop(defs: dg.Definitions, in
 def test_the_sensor_says_with_numbers_why_there_is_nothing_to_do(
     defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, play: Play, shops: PlayedShops
 ) -> None:
-    pass_over(engine, shops.open()[0])
+    pass_over(engine, shops.accesses["demo-shop"])
     play.clock.advance(3600)
-    pass_over(engine, shops.open()[0])
+    pass_over(engine, shops.accesses["demo-shop"])
     found = tick(defs, instance)
     assert isinstance(found, dg.SkipReason)
     assert found.skip_message is not None
@@ -244,9 +244,9 @@ def test_the_sensor_says_with_numbers_why_there_is_nothing_to_do(
 def test_the_sensor_requests_a_pass_for_a_change_with_a_key_of_its_own(
     defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, play: Play, shops: PlayedShops
 ) -> None:
-    pass_over(engine, shops.open()[0])
+    pass_over(engine, shops.accesses["demo-shop"])
     play.clock.advance(600)
-    pass_over(engine, shops.open()[0])
+    pass_over(engine, shops.accesses["demo-shop"])
     play.marketplace.place_order("demo-shop")
     play.clock.advance(20)
     first = tick(defs, instance)

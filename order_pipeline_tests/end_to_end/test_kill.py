@@ -29,9 +29,10 @@ from order_pipeline.sync.access import open_shop
 from order_pipeline.warehouse.database import connect
 from order_pipeline_tests.proving import pass_over
 url, gateway, key, secret, session = sys.argv[1:]
-access = open_shop(Shop(id="demo-shop", platform="taobao", gateway_url=gateway, app_key=key, app_secret=secret,
-                        session_key=session))
+shop = Shop(id="demo-shop", platform="taobao", gateway_url=gateway, app_key=key, app_secret=secret,
+            session_key=session)
 engine = connect(url)
+access = open_shop(shop, engine)
 print("ready", flush=True)
 while True:
     pass_over(engine, access)

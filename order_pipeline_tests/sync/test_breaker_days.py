@@ -1,0 +1,117 @@
+"""A storm of errors on a driven clock: the breaker opens, the pipeline degrades, recovers, and nothing is lost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+
+from sqlalchemy import Engine, text
+
+from order_pipeline.sandbox.faults import Fault
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.due import due_work
+from order_pipeline.sync.enrichment import drain
+from order_pipeline.sync.listing import poll
+from order_pipeline.traffic.breaker import Breaker
+from order_pipeline.traffic.errors import CallError
+from order_pipeline.traffic.gate import Gate
+from order_pipeline.warehouse.database import transaction
+from order_pipeline_tests.conftest import Play
+from order_pipeline_tests.proving import pass_over, proof
+
+
+def gated(play: Play, engine: Engine) -> ShopAccess:
+    gate = Gate(breaker=Breaker(engine, play.shop().app_key, clock=lambda: play.now))
+    return play.access(100, timedelta(0), gate)
+
+
+def minute(play: Play, engine: Engine, access: ShopAccess, number: int) -> None:
+    """What the sensor and the runs do in a minute: look every 15 s, work where there is work."""
+    tid = play.marketplace.place_order("demo-shop", lives=True)
+    for quarter in range(4):
+        if quarter == 1:
+            play.marketplace.edit_memo("demo-shop", tid, f"minute {number}")
+        play.clock.advance(15)
+        try:
+            work = due_work(access, engine)
+            if work.changed_days:
+                poll(access, engine, work.changed_days)
+                drain(access, engine)
+        except CallError:
+            continue
+
+
+def now_due(engine: Engine) -> None:
+    """Let what waits for its next try be due: the worklist's own waits are by the database's clock."""
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE sync.pending_order SET due_at = now() WHERE due_at < 'infinity'"))
+
+
+def test_a_storm_opens_the_breaker_and_after_it_the_tables_equal_the_platform(engine: Engine, play: Play) -> None:
+    access = gated(play, engine)
+    breaker = access.gate.breaker
+    assert breaker is not None
+    pass_over(engine, access)
+    for number in range(3):
+        minute(play, engine, access, number)
+    assert not breaker.is_open()
+    play.marketplace.faults.switch_on(Fault(name="http_error", rate=0.5, seed=4))
+    for number in range(5):
+        minute(play, engine, access, number)
+    assert breaker.is_open()
+    play.marketplace.faults.switch_on(Fault(name="http_error", rate=1.0))
+    calls = access.calls.total
+    for number in range(10):
+        minute(play, engine, access, number)
+    assert breaker.is_open()
+    # One probe in 30 s and its retries at most, not the four polls a minute with five attempts each.
+    assert access.calls.total - calls <= 10 * 2 * 3
+    play.marketplace.faults.clear()
+    for number in range(5):
+        minute(play, engine, access, number)
+        now_due(engine)
+    assert not breaker.is_open()
+    assert [change.state for change in breaker.changes()] == ["closed", "open"]
+    play.clock.advance(30)
+    pass_over(engine, access)
+    now_due(engine)
+    drain(access, engine)
+    found = proof(engine, access, play.server.url)
+    assert found.equal, found.examples
+
+
+def test_while_the_breaker_is_open_one_full_pull_an_hour_keeps_the_tables_right(engine: Engine, play: Play) -> None:
+    access = gated(play, engine)
+    breaker = access.gate.breaker
+    assert breaker is not None
+    pass_over(engine, access)
+    # Only the increment list is broken: polls fail, the pull by day of creation and details work.
+    play.marketplace.faults.switch_on(Fault(name="http_error", method="taobao.trades.sold.increment.get"))
+    for number in range(10):
+        minute(play, engine, access, number)
+    assert breaker.is_open()
+    pulls = []
+    for number in range(130):
+        before = access.calls.total_by_method["taobao.trades.sold.get"]
+        minute(play, engine, access, number)
+        now_due(engine)
+        if access.calls.total_by_method["taobao.trades.sold.get"] > before:
+            pulls.append(number)
+    assert 2 <= len(pulls) <= 3
+    assert all(later - earlier >= 59 for earlier, later in pairwise(pulls))
+    with transaction(engine) as connection:
+        orders = connection.execute(text("SELECT count(*) FROM core.orders")).scalar()
+    # All but what arrived after the last pull.
+    assert isinstance(orders, int)
+    assert orders >= 300 + 10 + pulls[-1]
+    play.marketplace.faults.clear()
+    for number in range(5):
+        minute(play, engine, access, number)
+        now_due(engine)
+    assert not breaker.is_open()
+    play.clock.advance(30)
+    pass_over(engine, access)
+    now_due(engine)
+    drain(access, engine)
+    found = proof(engine, access, play.server.url)
+    assert found.equal, found.examples
