@@ -10,15 +10,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from order_pipeline.platforms.protocol import OrderDetail
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.storing import store_call_log, store_details
+from order_pipeline.sync.storing import StoredDetails, store_call_log, store_details
 from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallError, NotFoundError, ThrottledError
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.database import in_transaction
 from order_pipeline.warehouse.worklist import Outcome, PendingOrder, settle, take, worker
 
 # A `requests` call costs about 1 ms of CPU, so more threads pay only where the platform answers slowly.
@@ -109,12 +110,12 @@ def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) 
     total = Drained()
     with worker(engine) as key, _pool(threads) as pool:
         fetch = _Fetcher(access)
+        take_some = partial(take, shop_id=access.shop.id, worker_key=key, limit=ORDERS_PER_BATCH)
         fetching: Iterator[Fetched] = iter(())
         hopeless: CallError | None = None
         is_more = True
         while is_more:
-            with transaction(engine) as connection:
-                taken = [] if hopeless else take(connection, access.shop.id, key, ORDERS_PER_BATCH)
+            taken = [] if hopeless else in_transaction(engine, take_some)
             is_more = bool(taken)
             ahead = pool.map(fetch, taken)
             fetched = list(fetching)
@@ -158,12 +159,17 @@ def _load(access: ShopAccess, engine: Engine, fetched: Sequence[Fetched]) -> Dra
     if not fetched:
         return Drained()
     details = [answer for _, answer in fetched if isinstance(answer, OrderDetail)]
-    with transaction(engine) as connection:
+    calls = access.calls.drain()
+
+    def load(connection: Connection) -> tuple[StoredDetails, list[Outcome]]:
         stored = store_details(connection, access, details)
         outcomes = [outcome_of(each, stored.refused.get(each.pending.order_id)) for each in fetched]
         # In one order everywhere, so that two drains cannot deadlock.
         settle(connection, access.shop.id, sorted(outcomes))
-        store_call_log(connection, access)
+        store_call_log(connection, calls)
+        return stored, outcomes
+
+    stored, outcomes = in_transaction(engine, load)
     unavailable = sum(outcome.due_again == UNTIL_SAID_AGAIN for outcome in outcomes)
     put_back = sum(outcome.due_again not in (None, UNTIL_SAID_AGAIN) for outcome in outcomes)
     return Drained(len(details), stored.loaded, stored.quarantined, unavailable - stored.quarantined, put_back)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, Engine
@@ -27,8 +28,9 @@ from order_pipeline.sync.windows import (
     days_between,
     moved_watermark,
 )
+from order_pipeline.traffic.call_log import Call
 from order_pipeline.traffic.errors import BreakerOpenError
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.database import in_transaction
 from order_pipeline.warehouse.watermarks import (
     INCREMENTS,
     begin_watermark,
@@ -77,8 +79,7 @@ def list_history(access: ShopAccess, engine: Engine, day: date, now: datetime) -
     """
     started = time.monotonic()
     calls_before = access.calls.total
-    with transaction(engine) as connection:
-        watermark = begin_watermark(connection, access.shop.id, now - SETTLE_LAG)
+    watermark = in_transaction(engine, lambda connection: begin_watermark(connection, access.shop.id, now - SETTLE_LAG))
     window = created_window(day, now)
 
     order_ids: set[str] = set()
@@ -112,8 +113,7 @@ def list_changes(
     """
     started = time.monotonic()
     calls_before = access.calls.total
-    with transaction(engine) as connection:
-        watermark = read_watermark(connection, access.shop.id)
+    watermark = in_transaction(engine, lambda connection: read_watermark(connection, access.shop.id))
     window = changed_window(day, watermark, now, overlap=overlap, whole_day=whole_day)
     moved = moved_watermark(watermark, window, now) if watermark and window else watermark
 
@@ -164,14 +164,25 @@ def _load(
     if window is None:
         return count, total
     for batch, is_last in _batches(walk(window)):
-        with transaction(engine) as connection:
-            stored = store_list_pages(connection, access, channel, batch)
-            total = Stored(*map(sum, zip(total, stored, strict=True)))
-            store_call_log(connection, access)
-            if is_last:
-                finish(connection)
+        store = partial(_store, access, channel, batch, access.calls.drain(), finish if is_last else None)
+        total = Stored(*map(sum, zip(total, in_transaction(engine, store), strict=True)))
         count += len(batch)
     return count, total
+
+
+def _store(
+    access: ShopAccess,
+    channel: str,
+    batch: Sequence[OrderPage],
+    calls: Sequence[Call],
+    finish: Callable[[Connection], None] | None,
+    connection: Connection,
+) -> Stored:
+    stored = store_list_pages(connection, access, channel, batch)
+    store_call_log(connection, calls)
+    if finish:
+        finish(connection)
+    return stored
 
 
 def _batches(pages: Iterator[OrderPage]) -> Iterator[tuple[list[OrderPage], bool]]:

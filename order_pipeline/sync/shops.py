@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -14,7 +15,7 @@ from sqlalchemy import Engine
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.storing import store_call_log
 from order_pipeline.traffic.errors import CallError
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.database import in_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +54,8 @@ def for_each_shop(accesses: Sequence[ShopAccess], engine: Engine, work: Callable
             logger.error("shop %s: %s", access.shop.id, error)  # noqa: TRY400
             errors[access.shop.id] = error
         finally:
-            with transaction(engine) as connection:
-                store_call_log(connection, access)
+            calls = access.calls.drain()
+            in_transaction(engine, partial(store_call_log, calls=calls))
     if errors:
         raise ShopsFailedError(errors, len(reports))
     return reports

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from order_pipeline.platforms.protocol import Answer, Order, OrderDetail, OrderPage, RejectedRecord, Window
 from order_pipeline.sync.access import ShopAccess
+from order_pipeline.traffic.call_log import Call
 from order_pipeline.warehouse.calls import CallRow, store_calls
 from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, Refused, Source, merge_orders
 from order_pipeline.warehouse.quarantine import QuarantinedRecord, quarantine, settle_loaded
@@ -87,8 +88,8 @@ def store_details(connection: Connection, access: ShopAccess, details: Sequence[
     return StoredDetails(len(orders) - len(reasons), len(rejected), reasons)
 
 
-def store_call_log(connection: Connection, access: ShopAccess) -> None:
-    """Move the calls made so far from memory to the call log."""
+def store_call_log(connection: Connection, calls: Sequence[Call]) -> None:
+    """Write calls that were drained from a shop's log of calls."""
     store_calls(
         connection,
         [
@@ -101,7 +102,7 @@ def store_call_log(connection: Connection, access: ShopAccess) -> None:
                 call.code,
                 call.request_id,
             )
-            for call in access.calls.drain()
+            for call in calls
         ],
     )
 

@@ -5,27 +5,42 @@ Belongs here: connecting. Not here: any table.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+import psycopg2
 from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Every worker thread holds one while it loads; 8 detail threads fetch without one.
 POOL_SIZE = 4
 MAX_OVERFLOW = 12
 CONNECT_TIMEOUT_SECONDS = 10
 
+# Longer than a restart or a failover takes, shorter than a person waits before looking.
+PATIENCE_SECONDS = 90.0
+LONGEST_PAUSE_SECONDS = 3.0
+
+# SQLSTATEs after which the same transaction may go through: connection lost, serialization failure, deadlock, too
+# many connections, lock or statement timeout, server stopping or starting. A full disk is not among them.
+PASSING_STATES = ("08", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03", "57P05")
+
 
 class DatabaseUnreachableError(Exception):
     """A database does not answer; the message names the address (without password), the cause and the remedy."""
 
-    def __init__(self, name: str, variable: str, engine: Engine, error: OperationalError) -> None:
-        cause = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+    def __init__(self, name: str, variable: str, engine: Engine, error: Exception) -> None:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()
         super().__init__(
-            f"connecting to {name} at {shown(engine)} failed: {cause}; a retry helps once it is up; "
-            f"check {variable} and the server"
+            f"connecting to {name} at {shown(engine)} failed: {cause[0] if cause else 'no answer'}; "
+            f"a retry helps once it is up; check {variable} and the server"
         )
 
 
@@ -53,6 +68,50 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise DatabaseUnreachableError("the warehouse", "ORDER_PIPELINE_DATABASE_URL", engine, error) from error
     with connection, connection.begin():
         yield connection
+
+
+def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Do the work in a transaction, again from its beginning while the database stumbles, and return what it brings.
+
+    ``work`` must not change anything but the database: it may run several times, of which one lands. (When a
+    connection dies during the commit itself it may even land twice; our loads give the same tables then.)
+    Raises DatabaseUnreachableError when the database does not recover in time; other errors at once.
+    """
+    import tenacity
+
+    def report(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logger.warning("the warehouse stumbled (%s); trying again", str(error).strip().splitlines()[0])
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_passing),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE_SECONDS),
+        stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
+        before_sleep=report,
+        reraise=True,
+    )
+
+    def attempt() -> T:
+        with transaction(engine) as connection:
+            return work(connection)
+
+    try:
+        return retrying(attempt)
+    except (DBAPIError, psycopg2.Error) as error:
+        if not is_passing(error):
+            raise
+        raise DatabaseUnreachableError("the warehouse", "ORDER_PIPELINE_DATABASE_URL", engine, error) from error
+
+
+def is_passing(error: BaseException) -> bool:
+    """Return whether the same transaction may go through when it is tried again."""
+    if isinstance(error, DatabaseUnreachableError):
+        return True
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return False
+    # The driver gives no state when the connection itself broke.
+    return cause.pgcode is None or cause.pgcode.startswith(PASSING_STATES)
 
 
 def shown(engine: Engine) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from order_pipeline.warehouse.copying import copy_rows, staging_table
 
@@ -123,8 +124,10 @@ def worker(engine: Engine) -> Iterator[int]:
         try:
             yield key
         finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:locks, :key)"), {"locks": WORKER_LOCKS, "key": key})
-            connection.commit()
+            # Where the session is gone, so is the lock.
+            with suppress(DBAPIError):
+                connection.execute(text("SELECT pg_advisory_unlock(:locks, :key)"), {"locks": WORKER_LOCKS, "key": key})
+                connection.commit()
 
 
 def take(connection: Connection, shop_id: str, worker_key: int, limit: int) -> list[PendingOrder]:
