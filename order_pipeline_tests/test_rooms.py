@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "traffic": set(),
     "warehouse": set(),
     "platforms": {"traffic"},
-    "sync": {"configuration", "platforms", "traffic", "warehouse"},
+    "sync": {"configuration", "insights", "platforms", "traffic", "warehouse"},
     "resources": {"configuration", "platforms", "sync", "traffic", "warehouse"},
     "assets": {"configuration", "resources", "sync", "warehouse", "insights"},
     "checks": {"configuration", "assets", "resources", "sync", "warehouse", "insights"},

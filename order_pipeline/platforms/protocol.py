@@ -6,7 +6,7 @@ Belongs here: platform-neutral values. Times are aware datetimes, money is Decim
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
@@ -133,6 +133,26 @@ class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
     rejected: RejectedRecord | None
 
 
+class OrderVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """As little of an order as tells whether ours is the same. None: the list did not say."""
+
+    order_id: str
+    created_at: datetime
+    modified_at: datetime
+    status: str
+    payment: Decimal | None
+    lines: int | None
+    quantity: int | None
+
+
+class VersionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a list of versions; ``sent_at`` as in Answer."""
+
+    sent_at: datetime
+    versions: tuple[OrderVersion, ...]
+    rejected: tuple[RejectedRecord, ...]
+
+
 class OrderPlatform(Protocol):
     """A shop's door to its marketplace. Safe to use from several threads at once.
 
@@ -159,4 +179,28 @@ class OrderPlatform(Protocol):
 
     def order(self, order_id: str) -> OrderDetail:
         """Fetch one order whole. Raises NotFoundError when the platform does not serve it (any more)."""
+        ...
+
+    @property
+    def countable_statuses(self) -> Collection[str]:
+        """The statuses that ``count_created`` takes, in the platform's words."""
+        ...
+
+    def count_created(self, window: Window, status: str | None = None) -> int:
+        """Ask for the number of orders created in the window, all or those in a status. One call.
+
+        Orders of the window's very first and last second may be counted or not. A platform's counts can be a
+        little off where its lists are right: a count that disagrees proves nothing yet.
+        """
+        ...
+
+    def created_versions(self, window: Window) -> Iterator[VersionPage]:
+        """Walk the orders created in the window as ``created_orders`` does, with just enough to compare them."""
+        ...
+
+    def read_detail(self, body: str) -> Order | RejectedRecord:
+        """Read the stored ``body`` of an answer of ``order`` again. Calls nothing.
+
+        Raises MalformedAnswerError when it is no such answer.
+        """
         ...

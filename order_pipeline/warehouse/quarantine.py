@@ -65,6 +65,15 @@ def settle_loaded(connection: Connection, shop_id: str, order_ids: Sequence[str]
     )
 
 
+def open_order_ids(connection: Connection, shop_id: str) -> frozenset[str]:
+    """Return the orders of a shop that have an open record."""
+    rows = connection.execute(
+        text("SELECT DISTINCT order_id FROM sync.quarantine WHERE resolved_at IS NULL AND shop_id = :shop_id"),
+        {"shop_id": shop_id},
+    )
+    return frozenset(order_id for order_id in rows.scalars() if order_id is not None)
+
+
 def open_records(connection: Connection, shop_ids: Sequence[str]) -> list[dict[str, object]]:
     """Return the open records, newest first, without their bodies."""
     rows = connection.execute(

@@ -245,6 +245,34 @@ def waiting_since(connection: Connection, shop_id: str, moment: datetime) -> int
     return int(count.scalar_one())
 
 
+def say_anyway(connection: Connection, shop_id: str, channel: str, said: Sequence[Said]) -> int:
+    """Put orders on the list whatever the tables hold, due now: somebody compared, and they differ.
+
+    Also those that wait for a later time, or that were given up.
+    """
+    if not said:
+        return 0
+    newest = sorted(dict(sorted(said)).items())
+    result = connection.execute(
+        text("""
+            INSERT INTO sync.pending_order AS held (shop_id, order_id, seen_modified, channel)
+            SELECT :shop_id, s.order_id, s.modified, :channel
+            FROM unnest(cast(:order_ids AS text[]), cast(:modified AS timestamptz[])) AS s (order_id, modified)
+            ORDER BY s.order_id
+            ON CONFLICT (shop_id, order_id) DO UPDATE
+            SET seen_modified = greatest(held.seen_modified, excluded.seen_modified), channel = excluded.channel,
+                version = held.version + 1, said_at = now(), due_at = now(), attempts = 0, last_problem = NULL
+        """),
+        {
+            "shop_id": shop_id,
+            "channel": channel,
+            "order_ids": [order_id for order_id, _ in newest],
+            "modified": [modified for _, modified in newest],
+        },
+    )
+    return int(result.rowcount)
+
+
 class Depth(NamedTuple):
     """What is on the worklist: due now, waiting for a later time, and not served by the platform."""
 

@@ -1,4 +1,4 @@
-"""One trade of an answer -> the Order it means, or a RejectedRecord that says why not (Taobao contract §4).
+"""One trade of an answer -> the Order (or version) it means, or a RejectedRecord that says why not (Taobao contract §4).
 
 Belongs here: which field holds what, and what a record needs to be believed. Not here: how a single value is
 read (values.py), nor the envelope around the trade (decoding.py).
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from order_pipeline.platforms.protocol import Order, OrderItem, RejectedRecord
+from order_pipeline.platforms.protocol import Order, OrderItem, OrderVersion, RejectedRecord
 from order_pipeline.platforms.taobao.decoding import unwrap_list
 from order_pipeline.platforms.taobao.fields import PERSONAL_FIELDS
 from order_pipeline.platforms.taobao.values import (
@@ -104,6 +104,41 @@ def parse_trade(trade: object, *, text_is_clean: bool = False) -> Order | Reject
         return _parse(trade)
     except UnreadableError as problem:
         return _rejected(trade, str(problem))
+
+
+def parse_version(trade: object, *, text_is_clean: bool = False) -> OrderVersion | RejectedRecord:
+    """Read just the version of a trade: when it changed, where it stands, its payment, lines and pieces.
+
+    Lines that are missing or cannot be read leave ``lines`` and ``quantity`` unsaid. Never raises on any JSON value.
+    """
+    if not isinstance(trade, dict):
+        return _rejected(trade, f"a {type(trade).__name__} instead of a trade")
+    get = trade.get
+    field = "tid"
+    try:
+        if not text_is_clean:
+            _refuse_forbidden_characters(trade)
+        order_id = read_id(get(field))
+        field = "created"
+        created_at = _needed(read_moment(get(field)))
+        field = "modified"
+        modified_at = _needed(read_moment(get(field)))
+        field = "status"
+        status = _needed(read_code(get(field)))
+        field = "payment"
+        payment = read_money(get(field))
+    except UnreadableError as problem:
+        return _rejected(trade, f"{field}: {problem}")
+    quantities = _quantities(get("orders"))
+    return OrderVersion(
+        order_id=order_id,
+        created_at=created_at,
+        modified_at=modified_at,
+        status=status,
+        payment=payment,
+        lines=len(quantities) if quantities else None,
+        quantity=sum(quantities) if quantities else None,
+    )
 
 
 def read_record_id(record: object) -> str | None:
@@ -205,6 +240,13 @@ def _parse_line(line: object, number: int) -> OrderItem:
         extra=extra,
         **columns,
     )
+
+
+def _quantities(orders: object) -> list[int] | None:
+    try:
+        return [_needed(read_integer(line["num"])) for line in unwrap_list(orders, "order") or ()]
+    except (KeyError, TypeError, UnreadableError):
+        return None
 
 
 def _needed(value: Any) -> Any:

@@ -6,18 +6,35 @@ is made (client.py), how a list is walked (paging.py), how a trade is read (pars
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from order_pipeline.platforms.protocol import Answer, Order, OrderDetail, OrderPage, RejectedRecord, Window
+from order_pipeline.platforms.protocol import (
+    Answer,
+    Order,
+    OrderDetail,
+    OrderPage,
+    OrderVersion,
+    RejectedRecord,
+    VersionPage,
+    Window,
+)
 from order_pipeline.platforms.taobao.client import TaobaoClient, TaobaoCredentials, wire_time
-from order_pipeline.platforms.taobao.decoding import Envelope, malformed, read_list
-from order_pipeline.platforms.taobao.fields import ALL_TYPES, CHANGED_LIST_FIELDS, CREATED_LIST_FIELDS, DETAIL_FIELDS
+from order_pipeline.platforms.taobao.decoding import Envelope, decode, malformed, read_list
+from order_pipeline.platforms.taobao.fields import (
+    ALL_TYPES,
+    CHANGED_LIST_FIELDS,
+    COUNT_FIELDS,
+    CREATED_LIST_FIELDS,
+    DETAIL_FIELDS,
+    STATUSES,
+    VERSION_FIELDS,
+)
 from order_pipeline.platforms.taobao.paging import ListAnswer, Row, WalkedPage, walk
-from order_pipeline.platforms.taobao.parsing import parse_trade, read_record_id, read_record_moment
+from order_pipeline.platforms.taobao.parsing import parse_trade, parse_version, read_record_id, read_record_moment
 from order_pipeline.platforms.taobao.transport import DEFAULT_LIMITS, Limits
 from order_pipeline.platforms.taobao.values import UnreadableError, read_moment
 from order_pipeline.traffic.breaker import Kind
@@ -36,25 +53,36 @@ DETAIL = "taobao.trade.fullinfo.get"
 LARGEST_PAGE = 100
 
 
-class _ListMethod(msgspec.Struct, frozen=True):
-    """A list and what it is sorted by."""
+_Record: TypeAlias = Order | OrderVersion | RejectedRecord
+
+
+class _ListMethod(msgspec.Struct, frozen=True, kw_only=True):
+    """A list, what it is sorted by, and what is read of its rows."""
 
     method: str
     start: str
     end: str
     moment: str
     fields: str
-    longest: timedelta | None
+    longest: timedelta | None = None
+    parse: Callable[..., _Record] = parse_trade
 
 
-CREATED = _ListMethod("taobao.trades.sold.get", "start_created", "end_created", "created", CREATED_LIST_FIELDS, None)
+CREATED = _ListMethod(
+    method="taobao.trades.sold.get",
+    start="start_created",
+    end="end_created",
+    moment="created",
+    fields=CREATED_LIST_FIELDS,
+)
+VERSIONS = msgspec.structs.replace(CREATED, fields=VERSION_FIELDS, parse=parse_version)
 CHANGED = _ListMethod(
-    "taobao.trades.sold.increment.get",
-    "start_modified",
-    "end_modified",
-    "modified",
-    CHANGED_LIST_FIELDS,
-    timedelta(days=1),
+    method="taobao.trades.sold.increment.get",
+    start="start_modified",
+    end="end_modified",
+    moment="modified",
+    fields=CHANGED_LIST_FIELDS,
+    longest=timedelta(days=1),
 )
 
 _LIST_KEYS = frozenset({"trades", "has_next", "total_results"})
@@ -64,7 +92,7 @@ class _Content(msgspec.Struct, frozen=True):
     """What a page holds: for each row the order or the reason why it is none."""
 
     answer: Answer
-    records: list[Order | RejectedRecord]
+    records: list[_Record]
 
 
 class TaobaoPlatform:
@@ -137,7 +165,7 @@ class TaobaoPlatform:
             ValueError: the window is empty or not in whole seconds.
 
         """
-        return self._walk(CREATED, window)
+        return map(_order_page, self._walk(CREATED, window))
 
     def changed_orders(self, window: Window) -> Iterator[OrderPage]:
         """Walk the orders last modified in the window, newest first (§3.2 taobao.trades.sold.increment.get).
@@ -147,7 +175,52 @@ class TaobaoPlatform:
             ValueError: the window is empty or not in whole seconds.
 
         """
-        return self._walk(CHANGED, window)
+        return map(_order_page, self._walk(CHANGED, window))
+
+    def created_versions(self, window: Window) -> Iterator[VersionPage]:
+        """Walk the orders created in the window, with few fields (§3.1 taobao.trades.sold.get).
+
+        Raises:
+            CallError: no usable answer; the pages handed over until then stand.
+            ValueError: the window is empty or not in whole seconds.
+
+        """
+        return map(_version_page, self._walk(VERSIONS, window))
+
+    @property
+    def countable_statuses(self) -> Collection[str]:
+        """Every single status of §4.5."""
+        return STATUSES
+
+    def count_created(self, window: Window, status: str | None = None) -> int:
+        """Ask for ``total_results`` of the orders created in the window (§3.1, §3.11): use_has_next is left out.
+
+        Raises:
+            CallError: no usable answer.
+            ValueError: the platform cannot be asked for that status.
+
+        """
+        if status is not None and status not in STATUSES:
+            raise ValueError(f"the platform's lists cannot be narrowed to status {status!r}")
+        about = f"the count of {_span(window)}{f', status {status}' if status else ''}"
+        attempted = f"{CREATED.method} of {about}, shop {self._shop}"
+
+        def read(envelope: Envelope, _answer: Answer) -> int:
+            page = read_list(envelope.payload, "trades", "trade", page_no=1, page_size=1, attempted=attempted)
+            if page.total_results is None:
+                raise malformed(attempted, "the counting call has no total_results")
+            return page.total_results
+
+        params = {
+            "fields": COUNT_FIELDS,
+            "type": ALL_TYPES,
+            CREATED.start: wire_time(window.start),
+            CREATED.end: wire_time(window.end),
+            "page_no": "1",
+            "page_size": "1",
+            **({"status": status} if status else {}),
+        }
+        return self._call(Kind.POLL, CREATED.method, params, read, about=about, payload_keys=_LIST_KEYS)
 
     def order(self, order_id: str) -> OrderDetail:
         """Fetch one order whole (§3.4 taobao.trade.fullinfo.get).
@@ -160,10 +233,7 @@ class TaobaoPlatform:
         attempted = f"{DETAIL} of order {order_id}, shop {self._shop}"
 
         def read(envelope: Envelope, answer: Answer) -> OrderDetail:
-            trade = envelope.payload.get("trade")
-            if not isinstance(trade, dict) or not trade:
-                raise malformed(attempted, "there is no trade in it")
-            record = parse_trade(trade, text_is_clean=envelope.text_is_clean)
+            record = _read_trade(envelope, attempted)
             if record.order_id is not None and record.order_id != order_id:
                 raise malformed(attempted, f"it is about order {record.order_id}")
             if isinstance(record, Order):
@@ -176,19 +246,31 @@ class TaobaoPlatform:
             Kind.DETAIL, DETAIL, params, read, about=f"order {order_id}", payload_keys=frozenset({"trade"})
         )
 
+    def read_detail(self, body: str) -> Order | RejectedRecord:
+        """Read a stored answer of ``order`` again.
+
+        Raises:
+            MalformedAnswerError: it is no such answer.
+
+        """
+        attempted = f"reading a stored {DETAIL} of shop {self._shop}"
+        envelope = decode(body.encode(), DETAIL, attempted=attempted, payload_keys=("trade",))
+        if not isinstance(envelope, Envelope):
+            raise malformed(attempted, "it is a refusal")
+        return _read_trade(envelope, attempted)
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _walk(self, listing: _ListMethod, window: Window) -> Iterator[OrderPage]:
+    def _walk(self, listing: _ListMethod, window: Window) -> Iterator[WalkedPage]:
         self._learn_time(Kind.CLOCK)
 
         def fetch(asked: Window, page_no: int, use_has_next: bool) -> ListAnswer:
             return self._fetch(listing, asked, page_no, use_has_next)
 
         attempted = f"{listing.method} of {_span(window)}, shop {self._shop}"
-        for page in walk(window, fetch, attempted=attempted, longest=listing.longest):
-            yield _order_page(page)
+        yield from walk(window, fetch, attempted=attempted, longest=listing.longest)
 
     def _fetch(self, listing: _ListMethod, asked: Window, page_no: int, use_has_next: bool) -> ListAnswer:
         about = f"{_span(asked)} page {page_no}"
@@ -198,7 +280,7 @@ class TaobaoPlatform:
             page = read_list(
                 envelope.payload, "trades", "trade", page_no=page_no, page_size=self._page_size, attempted=attempted
             )
-            records = [parse_trade(row, text_is_clean=envelope.text_is_clean) for row in page.rows]
+            records = [listing.parse(row, text_is_clean=envelope.text_is_clean) for row in page.rows]
             rows = [_row(record, raw, listing.moment) for record, raw in zip(records, page.rows, strict=True)]
             return ListAnswer(rows, page.has_next, page.total_results, _Content(answer, records))
 
@@ -235,8 +317,15 @@ class TaobaoPlatform:
         )
 
 
-def _row(record: Order | RejectedRecord, raw: Any, moment_field: str) -> Row:
-    if isinstance(record, Order):
+def _read_trade(envelope: Envelope, attempted: str) -> Order | RejectedRecord:
+    trade = envelope.payload.get("trade")
+    if not isinstance(trade, dict) or not trade:
+        raise malformed(attempted, "there is no trade in it")
+    return parse_trade(trade, text_is_clean=envelope.text_is_clean)
+
+
+def _row(record: _Record, raw: Any, moment_field: str) -> Row:
+    if not isinstance(record, RejectedRecord):
         moment = record.created_at if moment_field == "created" else record.modified_at
         return Row((record.order_id, record.modified_at), moment)
     # A rejected record is the same only if it is the same to the letter.
@@ -252,6 +341,16 @@ def _order_page(page: WalkedPage) -> OrderPage:
         page_no=page.page_no,
         has_more=page.has_more,
         orders=tuple(record for record in fresh if isinstance(record, Order)),
+        rejected=tuple(record for record in fresh if isinstance(record, RejectedRecord)),
+    )
+
+
+def _version_page(page: WalkedPage) -> VersionPage:
+    content: _Content = page.answer.content
+    fresh = [content.records[index] for index in page.fresh]
+    return VersionPage(
+        sent_at=content.answer.sent_at,
+        versions=tuple(record for record in fresh if isinstance(record, OrderVersion)),
         rejected=tuple(record for record in fresh if isinstance(record, RejectedRecord)),
     )
 

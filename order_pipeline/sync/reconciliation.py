@@ -1,0 +1,274 @@
+"""The proof of a created-day: the platform against the warehouse, gaps filled through the worklist, compared again.
+
+Belongs here: asking, filling, storing the result. Not here: judging (insights/reconciliation.py).
+
+What an equal day proves. Small days are listed: every order is there, in the platform's version, with its status,
+payment, lines and pieces. Larger days are counted: the platform's total and its totals of the largest statuses agree,
+and every row is, column by column, the detail that it was loaded from. Equal counts do not prove that an order
+changed on the platform without changing its status and both channels missed that, nor that two errors cancel out;
+``listed=True`` proves that too, for a call every hundred orders. Of a list's rows only what the list shows is
+compared; texts, addresses and the like are proven against the stored details alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Set
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine
+
+from order_pipeline.insights.reconciliation import (
+    TOTAL,
+    Difference,
+    HeldOrder,
+    ListedOrder,
+    compare,
+    disagreeing,
+    statuses_to_count,
+)
+from order_pipeline.platforms.protocol import Window
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.enrichment import drain
+from order_pipeline.sync.evidence import Evidence, weigh
+from order_pipeline.sync.storing import store_call_log
+from order_pipeline.sync.windows import created_window
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.days import orders_of_day
+from order_pipeline.warehouse.proofs import ProofRow, store_proof
+from order_pipeline.warehouse.quarantine import open_order_ids
+from order_pipeline.warehouse.worklist import Said, say_anyway
+
+RECONCILIATION = "reconciliation"
+
+# Three hundred orders are three or four pages of a hundred: no more calls than counting, and they prove more.
+MOST_LISTED = 300
+# With the total these are four calls, with the look at the platform's clock five.
+STATUSES_COUNTED = 3
+# Each round fetches anew whatever differs. What changes meanwhile may need a second; more would chase a platform
+# that does not stand still, and the next night comes.
+MOST_ROUNDS = 3
+# Orders that the list lacks are asked for one by one; a list that lacks more than these is itself what is wrong.
+MOST_EXTRA_FETCHED = 100
+
+SAMPLE_SIZE = 10
+
+
+class Reconciliation(NamedTuple):
+    """A proof that was made: its stored row, ids that still differ (or did), and whether the day is over."""
+
+    row: ProofRow
+    sample: tuple[tuple[str, str], ...]
+    is_whole_day: bool
+
+
+class _Held(NamedTuple):
+    """The day as the warehouse holds it; ``edge`` adds the orders of the second at its end."""
+
+    orders: dict[str, HeldOrder]
+    edge: dict[str, HeldOrder]
+    quarantined: frozenset[str]
+
+    @property
+    def sound(self) -> dict[str, HeldOrder]:
+        return {order_id: order for order_id, order in self.orders.items() if order_id not in self.quarantined}
+
+
+class _Listing(NamedTuple):
+    """The day as the platform lists it; ``unidentified``: records whose id cannot be read."""
+
+    orders: dict[str, ListedOrder]
+    unidentified: int
+    listed_at: datetime
+
+
+def reconcile_day(
+    access: ShopAccess, engine: Engine, day: date, now: datetime, *, listed: bool = False
+) -> Reconciliation | None:
+    """Prove one created-day of a shop (Shanghai), mend what differs, and store the result; None: not begun yet.
+
+    Args:
+        access: the shop.
+        engine: the warehouse.
+        day: its orders are proven, as far as they are placed by now.
+        now: the platform's time.
+        listed: compare order by order even where counts would do.
+
+    Raises:
+        CallError: the platform does not answer; what was mended stays, and no result is stored.
+        DatabaseUnreachableError: without the warehouse.
+
+    """
+    window = created_window(day, now)
+    if window is None or window.end <= window.start + timedelta(seconds=1):
+        return None
+    proof = _Proof(access, engine, day, window)
+    is_whole_day = window.end < now
+    held = proof.look(frozenset())
+    # Details that are just on their way are no difference, but counts would have to leave them out.
+    if any(not order.is_whole for order in held.orders.values()):
+        drain(access, engine)
+        held = proof.look(frozenset())
+    evidence = weigh(access, engine, held.orders)
+    is_sound = not (evidence.altered or evidence.unproven or held.quarantined & held.orders.keys())
+    if not listed and is_sound and len(held.orders) > MOST_LISTED and proof.counts_agree(held):
+        return proof.store(held, Difference(), Difference(), None, 0, is_whole_day)
+    return proof.by_list(evidence, is_whole_day)
+
+
+class _Proof:
+    """One proof on its way."""
+
+    def __init__(self, access: ShopAccess, engine: Engine, day: date, window: Window) -> None:
+        self._access = access
+        self._engine = engine
+        self._day = day
+        self._window = window
+        self._started = time.monotonic()
+        self._calls_before = access.calls.total
+        self._counted: dict[str | None, int] = {}
+
+    def look(self, altered: Set[str]) -> _Held:
+        """Read what the warehouse holds of the day."""
+        start, end = self._window.start, self._window.end
+        with transaction(self._engine) as connection:
+            rows = orders_of_day(connection, self._access.shop.id, start, end)
+            quarantined = open_order_ids(connection, self._access.shop.id)
+        edge = {
+            row.order_id: HeldOrder(
+                row.created_at, row.modified_at, row.status, row.payment, row.lines, row.quantity, row.asked_at,
+                row.is_whole, row.order_id in altered,
+            )
+            for row in rows
+        }  # fmt: skip
+        inside = {order_id: order for order_id, order in edge.items() if order.created_at < end}
+        return _Held(inside, edge, quarantined)
+
+    def counts_agree(self, held: _Held) -> bool:
+        """Ask for the total and the totals of the largest statuses; ask again for those that disagree."""
+        platform = self._access.platform
+        statuses = statuses_to_count(held.orders.values(), platform.countable_statuses, STATUSES_COUNTED)
+        wanted: Collection[str | None] = (TOTAL, *statuses)
+        for _ in range(2):
+            self._counted |= {status: platform.count_created(self._window, status) for status in wanted}
+            wanted = disagreeing(self._counted, list(held.edge.values()), self._window.start, self._window.end)
+            if not wanted:
+                return True
+        return False
+
+    def by_list(self, evidence: Evidence, is_whole_day: bool) -> Reconciliation:
+        """List the day, locate what differs, fetch it anew, compare again."""
+        listing = self._list()
+        altered = evidence.altered
+        first_held = held = self.look(altered)
+        first = difference = self._compare(listing, held)
+        rounds = 0
+        while difference.order_ids and rounds < MOST_ROUNDS:
+            rounds += 1
+            self._refill(listing, held, difference)
+            altered = weigh(self._access, self._engine, difference.order_ids).altered
+            held = self.look(altered)
+            before, difference = difference, self._compare(listing, held)
+            if difference == before:
+                # What this round did not mend, the same calls would not mend a moment later.
+                break
+        return self.store(first_held, first, difference, listing, rounds, is_whole_day)
+
+    def store(
+        self,
+        held: _Held,
+        first: Difference,
+        last: Difference,
+        listing: _Listing | None,
+        rounds: int,
+        is_whole_day: bool,
+    ) -> Reconciliation:
+        """Store what was found. ``held`` and ``first`` are of before the mending, ``last`` of after it."""
+        unidentified = listing.unidentified if listing else 0
+        unsettled = len(last.order_ids) + unidentified
+        row = ProofRow(
+            shop_id=self._access.shop.id,
+            day=self._day,
+            expected=len(listing.orders) + unidentified if listing else len(held.orders),
+            found=len(held.sound),
+            missing=len(first.missing) + unidentified,
+            stale=len(first.stale),
+            extra=len(first.extra),
+            quarantined=len(first.quarantined) + unidentified,
+            refilled=len(first.order_ids - last.order_ids),
+            unsettled=unsettled,
+            rounds=rounds,
+            calls=self._access.calls.total - self._calls_before,
+            seconds=round(time.monotonic() - self._started, 3),
+            listed=listing is not None,
+            equal=unsettled == 0,
+            totals=self._totals(listing, held),
+        )
+        with transaction(self._engine) as connection:
+            store_proof(connection, row)
+            store_call_log(connection, self._access)
+        return Reconciliation(row, _sample(last if last.order_ids else first), is_whole_day)
+
+    def _list(self) -> _Listing:
+        start, end = self._window.start, self._window.end
+        orders: dict[str, ListedOrder] = {}
+        unidentified = 0
+        listed_at = start
+        for page in self._access.platform.created_versions(self._window):
+            listed_at = max(listed_at, page.sent_at)
+            for version in page.versions:
+                said = ListedOrder(
+                    version.modified_at, version.status, version.payment, version.lines, version.quantity
+                )
+                known = orders.get(version.order_id)
+                # An order that changed during the walk may come in both versions.
+                if start <= version.created_at < end and (
+                    known is None or known.modified_at is None or known.modified_at < version.modified_at
+                ):
+                    orders[version.order_id] = said
+            for record in page.rejected:
+                if record.order_id is None:
+                    unidentified += 1
+                else:
+                    orders.setdefault(record.order_id, ListedOrder())
+        return _Listing(orders, unidentified, listed_at)
+
+    def _compare(self, listing: _Listing, held: _Held) -> Difference:
+        return compare(listing.orders, held.orders, listed_at=listing.listed_at, quarantined=held.quarantined)
+
+    def _refill(self, listing: _Listing, held: _Held, difference: Difference) -> None:
+        """Put what differs on the worklist, known or not, and drain it."""
+        extra = difference.extra if len(difference.extra) <= MOST_EXTRA_FETCHED else ()
+        said = []
+        for order_id in (*difference.missing, *difference.stale, *extra):
+            listed = listing.orders.get(order_id)
+            modified = listed.modified_at if listed else held.orders[order_id].modified_at
+            said.append(Said(order_id, modified or self._window.start))
+        with transaction(self._engine) as connection:
+            say_anyway(connection, self._access.shop.id, RECONCILIATION, said)
+        drain(self._access, self._engine)
+
+    def _totals(self, listing: _Listing | None, held: _Held) -> dict[str, Any]:
+        ours = Counter(order.status for order in held.sound.values())
+        if listing:
+            theirs = Counter(order.status or "unread" for order in listing.orders.values())
+        else:
+            theirs = Counter({status: count for status, count in self._counted.items() if status is not TOTAL})
+            theirs["others"] = (self._counted[TOTAL] or 0) - theirs.total()
+        return {"platform": _by_name(theirs), "warehouse": _by_name(ours)}
+
+
+def _by_name(counts: Mapping[str, int]) -> dict[str, int]:
+    return {status: counts[status] for status in sorted(counts)}
+
+
+def _sample(difference: Difference) -> tuple[tuple[str, str], ...]:
+    named = [
+        *((order_id, "quarantined") for order_id in difference.quarantined),
+        *((order_id, "missing") for order_id in difference.missing if order_id not in difference.quarantined),
+        *((order_id, "stale") for order_id in difference.stale),
+        *((order_id, "extra") for order_id in difference.extra),
+    ]
+    return tuple(named[:SAMPLE_SIZE])

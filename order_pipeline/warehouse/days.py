@@ -1,0 +1,85 @@
+"""A created-day's orders as they are held, and the answers that they were loaded from.
+
+Belongs here: reading them. Not here: whether they are right (insights/reconciliation.py, sync/evidence.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS
+
+# Compared with the answers: every column but the fields without one, which nobody reads but people.
+PROVEN_ORDER_COLUMNS = tuple(column for column in ORDER_COLUMNS if column != "extra")
+PROVEN_ITEM_COLUMNS = tuple(column for column in ITEM_COLUMNS if column != "extra")
+
+
+class DayOrder(NamedTuple):
+    """An order of the day. ``is_whole``: the details of the version that is held are loaded."""
+
+    order_id: str
+    created_at: datetime
+    modified_at: datetime
+    status: str
+    payment: Decimal | None
+    lines: int
+    quantity: int
+    asked_at: datetime
+    is_whole: bool
+
+
+class AnsweredOrder(NamedTuple):
+    """A row as it is held, with its lines, and the detail answers of just that moment (as a rule one)."""
+
+    order: tuple[Any, ...]
+    items: frozenset[tuple[Any, ...]]
+    bodies: Sequence[str]
+
+
+def orders_of_day(connection: Connection, shop_id: str, start: datetime, end: datetime) -> list[DayOrder]:
+    """Return the orders created from ``start`` to ``end``, both included."""
+    rows = connection.execute(
+        text("""
+            SELECT o.order_id, o.created_at, o.modified_at, o.status, o.payment, count(i.item_id),
+                   coalesce(sum(i.quantity), 0), o.sent_at,
+                   coalesce(o.detail_modified_at >= o.modified_at, false)
+            FROM core.orders o
+            LEFT JOIN core.order_items i ON i.shop_id = o.shop_id AND i.order_id = o.order_id
+            WHERE o.shop_id = :shop_id AND o.created_at >= :start AND o.created_at <= :end
+            GROUP BY o.shop_id, o.order_id
+        """),
+        {"shop_id": shop_id, "start": start, "end": end},
+    )
+    return [DayOrder(*row) for row in rows]
+
+
+def answered_orders(connection: Connection, shop_id: str, order_ids: Sequence[str]) -> list[AnsweredOrder]:
+    """Return rows that were loaded from details, with those details; rows that only a list brought are left out."""
+    values = {"shop_id": shop_id, "order_ids": list(order_ids)}
+    orders = connection.execute(
+        text(f"""
+            SELECT {", ".join(f"o.{column}" for column in PROVEN_ORDER_COLUMNS)},
+                   ARRAY(SELECT p.body FROM raw.page p
+                         WHERE p.shop_id = o.shop_id AND p.order_id = o.order_id AND p.sent_at = o.sent_at
+                           AND p.channel = 'detail')
+            FROM core.orders o
+            WHERE o.shop_id = :shop_id AND o.order_id = ANY(:order_ids) AND o.source = 'detail'
+        """),
+        values,
+    ).all()
+    lines: dict[str, list[tuple[Any, ...]]] = {}
+    items = connection.execute(
+        text(f"""
+            SELECT order_id, {", ".join(PROVEN_ITEM_COLUMNS)} FROM core.order_items
+            WHERE shop_id = :shop_id AND order_id = ANY(:order_ids)
+        """),
+        values,
+    )
+    for order_id, *line in items:
+        lines.setdefault(order_id, []).append(tuple(line))
+    return [AnsweredOrder(tuple(row), frozenset(lines.get(row[0], ())), bodies) for *row, bodies in orders]
