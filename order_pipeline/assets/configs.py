@@ -29,3 +29,12 @@ class DetailsConfig(ShopsConfig):
         default=False,
         description="Fetch every order created or last changed on the days of the run again, changed or not.",
     )
+
+
+class ReconciliationConfig(ShopsConfig):
+    """How a day is proven."""
+
+    listed: bool = Field(
+        default=False,
+        description="Compare order by order, a call every hundred orders, even where totals by status would do.",
+    )

@@ -24,5 +24,11 @@ close_day = dg.define_asset_job(
     dg.AssetSelection.assets("increment_pages", "fullinfo_orders"),
     description="A whole day of changes once more after it ended, with the checks of keys, money and counts.",
 )
+reconcile = dg.define_asset_job(
+    "reconcile",
+    dg.AssetSelection.assets("daily_reconciliation"),
+    description="Proves days of creation against the platform and fills what is missing. Also the way to prove a red "
+    "day again.",
+)
 
-jobs = [load_history, sync_orders, close_day]
+jobs = [load_history, sync_orders, close_day, reconcile]

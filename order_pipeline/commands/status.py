@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
-from order_pipeline.sync.windows import due_history_days
+from order_pipeline.sync.windows import HISTORY_DAYS, day_of, due_history_days
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.orders import count_orders
+from order_pipeline.warehouse.proofs import proven
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.watermarks import known_shops, loaded_history_days, read_beginning, read_watermark
 from order_pipeline.warehouse.worklist import depth
@@ -35,6 +36,7 @@ def gather(engine: Engine, configured: Sequence[str], now: datetime) -> dict[str
             watermark = read_watermark(connection, shop_id)
             loaded = loaded_history_days(connection, shop_id)
             waiting = depth(connection, shop_id)
+            proofs = proven(connection, shop_id, day_of(now) - timedelta(days=HISTORY_DAYS))
             rows.append(
                 {
                     "shop": shop_id,
@@ -48,6 +50,9 @@ def gather(engine: Engine, configured: Sequence[str], now: datetime) -> dict[str
                     "details_unavailable": waiting.unavailable,
                     "oldest_due_seconds": waiting.oldest_due_seconds,
                     "quarantined": len(open_records(connection, [shop_id])),
+                    "last_proven_day": proofs.last_equal_day.isoformat() if proofs.last_equal_day else None,
+                    "days_red": proofs.days_red,
+                    "reconciled_at": proofs.reconciled_at.isoformat() if proofs.reconciled_at else None,
                 }
             )
         return {"shops": rows, "calls_24h": calls_since(connection, now - timedelta(days=1))}
@@ -61,7 +66,7 @@ def show(engine: Engine, configured: Sequence[str], *, as_json: bool) -> None:
         return
     table = Table(title="order_pipeline")
     for heading in ("shop", "orders", "history days", "watermark behind", "details due", "later", "unavailable",
-                    "quarantined"):  # fmt: skip
+                    "quarantined", "proven to", "days red"):  # fmt: skip
         table.add_column(heading, justify="left" if heading == "shop" else "right")
     for row in state["shops"]:
         missing = row["history_days_missing"]
@@ -75,6 +80,8 @@ def show(engine: Engine, configured: Sequence[str], *, as_json: bool) -> None:
             f"{row['details_later']:,}",
             f"{row['details_unavailable']:,}",
             f"{row['quarantined']:,}",
+            row["last_proven_day"] or "never",
+            f"[red]{row['days_red']}[/]" if row["days_red"] else "0",
         )
     console = Console()
     console.print(table)

@@ -34,7 +34,7 @@ from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.enrichment import drain
 from order_pipeline.sync.evidence import Evidence, weigh
 from order_pipeline.sync.storing import store_call_log
-from order_pipeline.sync.windows import created_window
+from order_pipeline.sync.windows import created_window, day_window
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.days import orders_of_day
 from order_pipeline.warehouse.proofs import ProofRow, store_proof
@@ -105,7 +105,7 @@ def reconcile_day(
     if window is None or window.end <= window.start + timedelta(seconds=1):
         return None
     proof = _Proof(access, engine, day, window)
-    is_whole_day = window.end < now
+    is_whole_day = window.end == day_window(day).end
     held = proof.look(frozenset())
     # Details that are just on their way are no difference, but counts would have to leave them out.
     if any(not order.is_whole for order in held.orders.values()):

@@ -28,18 +28,19 @@ def test_every_asset_is_a_daily_partition_of_shanghai_with_today_in_it() -> None
 def test_every_asset_says_what_it_is() -> None:
     for spec in defs.resolve_all_asset_specs():
         assert spec.description
-        assert spec.group_name in {"raw", "orders"}
+        assert spec.group_name in {"raw", "orders", "proof"}
         assert list(spec.owners) == ["team:order-data"]
         assert "dagster/table_name" in spec.metadata
 
 
 def test_jobs_schedules_and_sensors_are_described_and_on() -> None:
-    for job in ("load_history", "sync_orders", "close_day"):
+    for job in ("load_history", "sync_orders", "close_day", "reconcile"):
         assert defs.resolve_job_def(job).description
-    schedule = defs.resolve_schedule_def("daily_close")
-    assert schedule.description
-    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-    assert schedule.execution_timezone == "Asia/Shanghai"
+    for name in ("daily_close", "nightly_reconciliation"):
+        schedule = defs.resolve_schedule_def(name)
+        assert schedule.description
+        assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+        assert schedule.execution_timezone == "Asia/Shanghai"
     sensor = defs.resolve_sensor_def("orders_sensor")
     assert sensor.description
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING

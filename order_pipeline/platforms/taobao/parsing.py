@@ -1,4 +1,4 @@
-"""One trade of an answer -> the Order (or version) it means, or a RejectedRecord that says why not (Taobao contract §4).
+"""One trade of an answer -> the Order or version it means, or a RejectedRecord that says why not (contract §4).
 
 Belongs here: which field holds what, and what a record needs to be believed. Not here: how a single value is
 read (values.py), nor the envelope around the trade (decoding.py).

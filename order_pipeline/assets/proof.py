@@ -1,0 +1,182 @@
+"""Group ``proof``: whether the tables are equal to the platform, day by day.
+
+Belongs here: what the nightly proof tells the UI, and its checks. Not here: proving (sync/reconciliation.py), judging
+(insights/reconciliation.py).
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import Engine
+
+from order_pipeline.assets.configs import ReconciliationConfig
+from order_pipeline.assets.orders import fullinfo_orders
+from order_pipeline.assets.pages import BACKFILL
+from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.reports import named_failures, table
+from order_pipeline.insights.reconciliation import is_unusually_quiet
+from order_pipeline.resources.shops import ShopsResource
+from order_pipeline.resources.warehouse import WarehouseResource
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.reconciliation import SAMPLE_SIZE, Reconciliation, reconcile_day
+from order_pipeline.sync.shops import for_each_shop
+from order_pipeline.sync.windows import HISTORY_DAYS
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.proofs import RedDay, expected_before, red_days
+
+DAYS_BEFORE = 7
+
+
+@dg.asset(
+    deps=[fullinfo_orders],
+    partitions_def=daily,
+    group_name="proof",
+    owners=["team:order-data"],
+    kinds={"postgres", "python"},
+    backfill_policy=BACKFILL,
+    metadata={"dagster/table_name": "bi.reconciliation"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "day_is_equal",
+            asset="daily_reconciliation",
+            blocking=True,
+            description="The tables equal the platform on every day that was proven; red until a day is equal.",
+        ),
+        dg.AssetCheckSpec(
+            "day_is_as_busy_as_usual",
+            asset="daily_reconciliation",
+            description="No day has next to no orders where the days before had many: an empty answer can be a fault.",
+        ),
+    ],
+)
+def daily_reconciliation(
+    context: dg.AssetExecutionContext, config: ReconciliationConfig, warehouse: WarehouseResource, shops: ShopsResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Orders of a day of creation (Asia/Shanghai) against the platform's; gaps are filled and compared again."""
+    engine = warehouse.engine
+    days = partition_days(context)
+
+    def prove(access: ShopAccess, now: datetime) -> list[Reconciliation]:
+        proofs = [reconcile_day(access, engine, day, now, listed=config.listed) for day in days]
+        return [proof for proof in proofs if proof]
+
+    with named_failures():
+        accesses = shops.open(config.shops)
+        proofs = [
+            proof
+            for of_shop in for_each_shop(accesses, engine, lambda access: prove(access, access.platform.now()))
+            for proof in of_shop
+        ]
+    with transaction(engine) as connection:
+        red = red_days(connection, [access.shop.id for access in accesses], days[-1] - timedelta(days=HISTORY_DAYS))
+    return dg.MaterializeResult(
+        metadata=_metadata(proofs), check_results=[_equality(red, proofs), _busyness(engine, proofs)]
+    )
+
+
+def _metadata(proofs: Sequence[Reconciliation]) -> dict[str, dg.MetadataValue[Any] | int | float]:
+    rows = [proof.row for proof in proofs]
+    return {
+        "orders_expected": sum(row.expected for row in rows),
+        "orders_found": sum(row.found for row in rows),
+        "orders_missing": sum(row.missing for row in rows),
+        "orders_stale": sum(row.stale for row in rows),
+        "orders_extra": sum(row.extra for row in rows),
+        "orders_quarantined": sum(row.quarantined for row in rows),
+        "orders_refilled": sum(row.refilled for row in rows),
+        "orders_unsettled": sum(row.unsettled for row in rows),
+        "days_red": sum(not row.equal for row in rows),
+        "calls": sum(row.calls for row in rows),
+        "seconds": round(sum(row.seconds for row in rows), 3),
+        "shops": table(
+            [
+                {
+                    "shop": shop_id,
+                    "days": len(of_shop),
+                    "equal": sum(row.equal for row in of_shop),
+                    "listed": sum(row.listed for row in of_shop),
+                    "expected": sum(row.expected for row in of_shop),
+                    "found": sum(row.found for row in of_shop),
+                    "missing": sum(row.missing for row in of_shop),
+                    "stale": sum(row.stale for row in of_shop),
+                    "extra": sum(row.extra for row in of_shop),
+                    "quarantined": sum(row.quarantined for row in of_shop),
+                    "refilled": sum(row.refilled for row in of_shop),
+                    "unsettled": sum(row.unsettled for row in of_shop),
+                    "calls": sum(row.calls for row in of_shop),
+                    "seconds": round(sum(row.seconds for row in of_shop), 3),
+                }
+                for shop_id in dict.fromkeys(row.shop_id for row in rows)
+                for of_shop in [[row for row in rows if row.shop_id == shop_id]]
+            ]
+        ),
+        "sample": table(_sample(proofs)),
+    }
+
+
+def _sample(proofs: Sequence[Reconciliation]) -> list[dict[str, Any]]:
+    """Return some orders that differed, those that still do first."""
+    return [
+        {
+            "shop": proof.row.shop_id,
+            "day": proof.row.day,
+            "order": order_id,
+            "was": was,
+            "now": "mended" if proof.row.equal else "differs",
+        }
+        for proof in sorted(proofs, key=lambda proof: proof.row.equal)
+        for order_id, was in proof.sample
+    ][:SAMPLE_SIZE]
+
+
+def _equality(red: Sequence[RedDay], proofs: Sequence[Reconciliation]) -> dg.AssetCheckResult:
+    """Judge the days of this run and every red day before them: red stays red until it is proven equal."""
+    return dg.AssetCheckResult(
+        check_name="day_is_equal",
+        asset_key="daily_reconciliation",
+        passed=not red,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=_said(red) if red else None,
+        metadata={
+            "days_red": len(red),
+            **({"red": table([day._asdict() for day in red[:SAMPLE_SIZE]])} if red else {}),
+            "sample": table(_sample([proof for proof in proofs if not proof.row.equal])),
+        },
+    )
+
+
+def _said(red: Sequence[RedDay]) -> str:
+    named = "; ".join(
+        f"shop {day.shop_id}, {day.day}: {day.unsettled} orders differ"
+        + (f", {day.quarantined} of them in quarantine" if day.quarantined else "")
+        for day in red[:SAMPLE_SIZE]
+    )
+    more = f"; and {len(red) - SAMPLE_SIZE} more" if len(red) > SAMPLE_SIZE else ""
+    return (
+        f"{named}{more}. What could be fetched anew was; settle what is in sync.quarantine, look at why the rest is "
+        "not served (order-pipeline status), then materialize daily_reconciliation for these days"
+    )
+
+
+def _busyness(engine: Engine, proofs: Sequence[Reconciliation]) -> dg.AssetCheckResult:
+    quiet: list[tuple[str, date, int]] = []
+    with transaction(engine) as connection:
+        for row, _, is_whole_day in proofs:
+            before = expected_before(connection, row.shop_id, row.day, DAYS_BEFORE)
+            if is_whole_day and is_unusually_quiet(row.expected, before):
+                quiet.append((row.shop_id, row.day, row.expected))
+    return dg.AssetCheckResult(
+        check_name="day_is_as_busy_as_usual",
+        asset_key="daily_reconciliation",
+        passed=not quiet,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(
+            f"shop {shop_id}, {day}: the platform says {expected} orders, far below the {DAYS_BEFORE} days before; "
+            "was the shop closed? If not, ask the platform again: materialize the day once more"
+            for shop_id, day, expected in quiet
+        )
+        or None,
+        metadata={"days_quiet": len(quiet)},
+    )
