@@ -63,7 +63,7 @@ def daily_reconciliation(
         return [proof for proof in proofs if proof]
 
     with named_failures():
-        accesses = shops.open(config.shops)
+        accesses = shops.open(engine, config.shops)
         proofs = [
             proof
             for of_shop in for_each_shop(accesses, engine, lambda access: prove(access, access.platform.now()))

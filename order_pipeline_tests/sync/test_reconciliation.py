@@ -189,7 +189,7 @@ def test_a_change_that_both_channels_missed_is_found_where_the_day_is_listed(eng
 
 def test_an_order_in_quarantine_is_missing_until_it_is_settled(engine: Engine, play: Play) -> None:
     access = play.access()
-    # Poisoned by its id's digits, so the same orders are struck each time.
+    # Which orders are struck follows from their numbers, so they are the same each time.
     play.marketplace.faults.switch_on(
         Fault(name="poison", rate=0.1, seed=2, kind="money_text", method="taobao.trade.fullinfo.get")
     )
