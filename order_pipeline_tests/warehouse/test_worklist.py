@@ -16,6 +16,7 @@ from order_pipeline.warehouse.worklist import (
     PendingOrder,
     Said,
     depth,
+    say_anyway,
     say_changed,
     settle,
     take,
@@ -145,3 +146,20 @@ def test_the_work_of_a_living_worker_is_left_alone(engine: Engine) -> None:
     with worker(engine) as busy, worker(engine) as other:
         assert len(take_all(engine, busy)) == 1
         assert take_all(engine, other) == []
+
+
+def test_what_is_said_anyway_is_due_though_loaded_waiting_or_given_up(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        merge_orders(connection, "shop", "taobao", Source.DETAIL, [order_row("1", 1)])
+    assert say(engine, "1") == 0
+    say(engine, "2", minute=5)
+    with worker(engine) as key:
+        (pending,) = take_all(engine, key)
+        done(engine, pending, again=float("inf"))
+        with transaction(engine) as connection:
+            assert say_anyway(connection, "shop", "reconciliation", [Said("2", NOW), Said("1", NOW)]) == 2
+        again = {pending.order_id: pending for pending in take_all(engine, key)}
+    assert set(again) == {"1", "2"}
+    # What a newer say knew is not forgotten.
+    assert again["2"].seen_modified == NOW + timedelta(minutes=5)
+    assert again["2"].attempts == 1
