@@ -66,7 +66,7 @@ def show(engine: Engine, configured: Sequence[str], *, as_json: bool) -> None:
         return
     table = Table(title="order_pipeline")
     for heading in ("shop", "orders", "history days", "watermark behind", "details due", "later", "unavailable",
-                    "quarantined", "proven to", "days red"):  # fmt: skip
+                    "quarantined"):  # fmt: skip
         table.add_column(heading, justify="left" if heading == "shop" else "right")
     for row in state["shops"]:
         missing = row["history_days_missing"]
@@ -80,11 +80,14 @@ def show(engine: Engine, configured: Sequence[str], *, as_json: bool) -> None:
             f"{row['details_later']:,}",
             f"{row['details_unavailable']:,}",
             f"{row['quarantined']:,}",
-            row["last_proven_day"] or "never",
-            f"[red]{row['days_red']}[/]" if row["days_red"] else "0",
         )
     console = Console()
     console.print(table)
+    # Not as columns: a terminal of 80 characters has no room for more.
+    for row in state["shops"]:
+        red = f", [red]{row['days_red']} days are red[/]" if row["days_red"] else ""
+        last = f"proven to be equal up to {row['last_proven_day']}" if row["last_proven_day"] else "never proven yet"
+        console.print(f"shop {row['shop']}: {last}{red}")
     calls = state["calls_24h"]
     console.print(
         "calls in the last 24 h: " + (", ".join(f"{name} {count:,}" for name, count in calls.items()) or "none")
