@@ -85,8 +85,8 @@ def show(engine: Engine, configured: Sequence[str], *, as_json: bool) -> None:
     console.print(table)
     # Not as columns: a terminal of 80 characters has no room for more.
     for row in state["shops"]:
-        red = f", [red]{row['days_red']} days are red[/]" if row["days_red"] else ""
-        last = f"proven to be equal up to {row['last_proven_day']}" if row["last_proven_day"] else "never proven yet"
+        red = f", [red]days red: {row['days_red']}[/]" if row["days_red"] else ""
+        last = f"last day proven equal {row['last_proven_day']}" if row["last_proven_day"] else "never proven yet"
         console.print(f"shop {row['shop']}: {last}{red}")
     calls = state["calls_24h"]
     console.print(
