@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping, Set
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from order_pipeline.insights.reconciliation import (
     TOTAL,
@@ -35,7 +35,7 @@ from order_pipeline.sync.enrichment import drain
 from order_pipeline.sync.evidence import Evidence, weigh
 from order_pipeline.sync.storing import store_call_log
 from order_pipeline.sync.windows import created_window, day_window
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.database import in_transaction, transaction
 from order_pipeline.warehouse.days import orders_of_day
 from order_pipeline.warehouse.proofs import ProofRow, store_proof
 from order_pipeline.warehouse.quarantine import open_order_ids
@@ -206,9 +206,13 @@ class _Proof:
             equal=unsettled == 0,
             totals=self._totals(listing, held),
         )
-        with transaction(self._engine) as connection:
+        calls = self._access.calls.drain()
+
+        def store(connection: Connection) -> None:
             store_proof(connection, row)
-            store_call_log(connection, self._access)
+            store_call_log(connection, calls)
+
+        in_transaction(self._engine, store)
         return Reconciliation(row, _sample(last if last.order_ids else first), is_whole_day)
 
     def _list(self) -> _Listing:
