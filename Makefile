@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
            --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: install demo dev test lint lock bench
+.PHONY: install demo dev test lint lock bench soak
 
 install: $(VENV)/.installed
 
@@ -41,3 +41,6 @@ lock: install
 
 bench: install
 	$(BIN)/python -m bench $(ARGS)
+
+soak: install
+	$(BIN)/python -m bench.soak $(ARGS)

@@ -33,7 +33,9 @@ import sys
 from order_pipeline.sandbox.server import serve
 from order_pipeline.sandbox.settings import SandboxSettings
 orders, days, rate = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) or None
-serve(SandboxSettings(orders=orders, days=days, seed=1, calls_per_minute=rate), port=0,
+live, speed = float(sys.argv[4]), float(sys.argv[5])
+serve(SandboxSettings(orders=orders, days=days, seed=1, calls_per_minute=rate, live_orders_per_second=live,
+                      live_life_speed=speed), port=0,
       on_ready=lambda url: print(url, flush=True))
 """
 
@@ -86,9 +88,12 @@ class Stage(NamedTuple):
 
 
 @contextmanager
-def stage(orders: int, days: int, calls_per_minute: int = 0) -> Iterator[Stage]:
-    """Serve synthetic orders (about 1.67 lines each) from a process of its own."""
-    command = [sys.executable, "-c", SERVE, str(orders), str(days), str(calls_per_minute)]
+def stage(orders: int, days: int, calls_per_minute: int = 0, live: tuple[float, float] = (0.0, 1.0)) -> Iterator[Stage]:
+    """Serve synthetic orders (about 1.67 lines each) from a process of its own.
+
+    ``live``: orders that arrive a second, and how many times faster than real they live.
+    """
+    command = [sys.executable, "-c", SERVE, str(orders), str(days), str(calls_per_minute), *map(str, live)]
     sandbox = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         with tempfile.TemporaryDirectory(prefix="order-pipeline-bench-") as home:
