@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,24 @@ DEFAULT_SHOPS = "shops.yaml"
 MIN_CALLS_PER_MINUTE = 10
 
 
+# How far before the watermark a poll begins, since a row may reach the lists after its modified moment.
+DEFAULT_OVERLAP_MINUTES = 5
+MAX_OVERLAP_MINUTES = 24 * 60
+
+# Keys of a shop that are numbers; YAML's other numbers are ids and become text.
+NUMBERS = ("calls_per_minute", "overlap_minutes")
+
+
 class ConfigurationError(Exception):
     """Something is missing or wrong in the configuration; the message names file, key and remedy in one line."""
 
 
 class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One shop of one merchant. ``calls_per_minute`` is what the platform grants this app key; None: no limit."""
+    """One shop of one merchant.
+
+    ``calls_per_minute`` is what the platform grants this app key; None: no limit. ``overlap_minutes``: how far before
+    the watermark a poll begins; 30 around big sales.
+    """
 
     id: str
     platform: str
@@ -43,7 +56,13 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     app_secret: str
     session_key: str
     calls_per_minute: int | None = None
+    overlap_minutes: int = DEFAULT_OVERLAP_MINUTES
     message_group: str | None = None
+
+    @property
+    def overlap(self) -> timedelta:
+        """How far before the watermark a poll begins."""
+        return timedelta(minutes=self.overlap_minutes)
 
     def __repr__(self) -> str:
         """Leave the secrets out, as this ends up in logs and tracebacks."""
@@ -141,11 +160,7 @@ def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -
     try:
         # Not strict: YAML reads an app key of digits as a number.
         shop = msgspec.convert(
-            {
-                key: str(value) if key != "calls_per_minute" else value
-                for key, value in filled.items()
-                if value is not None
-            },
+            {key: value if key in NUMBERS else str(value) for key, value in filled.items() if value is not None},
             Shop,
             strict=False,
         )
@@ -162,6 +177,11 @@ def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -
     if shop.calls_per_minute is not None and shop.calls_per_minute < MIN_CALLS_PER_MINUTE:
         raise ConfigurationError(
             f"{path}: {name}: calls_per_minute must be {MIN_CALLS_PER_MINUTE} or more; leave it out for no limit"
+        )
+    if not 1 <= shop.overlap_minutes <= MAX_OVERLAP_MINUTES:
+        raise ConfigurationError(
+            f"{path}: {name}: overlap_minutes must be 1 to {MAX_OVERLAP_MINUTES}; leave it out for "
+            f"{DEFAULT_OVERLAP_MINUTES}, write 30 around big sales"
         )
     return shop
 

@@ -54,6 +54,7 @@ def test_the_example_file_is_a_good_one() -> None:
         (("https://eco.taobao.com/router/rest", "eco.taobao.com"), "key 'gateway_url' is no http address"),
         (("calls_per_minute: 600", "calls_per_minute: lots"), "calls_per_minute"),
         (("calls_per_minute: 600", "calls_per_minute: 1"), "calls_per_minute must be 10 or more"),
+        (("calls_per_minute: 600", "overlap_minutes: 0"), "overlap_minutes must be 1 to 1440"),
         (("shops:", "shop:"), "key 'shops' must be a list"),
         (("  - id: a", "  - id: [a"), "is not YAML in line"),
     ],

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from sqlalchemy import Engine
 
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.windows import OVERLAP, changed_window, day_of, due_days, due_history_days, moved_watermark
-from order_pipeline.traffic.errors import BreakerOpenError
+from order_pipeline.sync.windows import changed_window, day_of, due_days, due_history_days, moved_watermark
+from order_pipeline.traffic.errors import BreakerOpenError, HeldBackError
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.watermarks import loaded_history_days, move_watermark, read_beginning, read_watermark
 from order_pipeline.warehouse.worklist import Said, depth, unknown_changes
@@ -30,13 +30,16 @@ def due_work(access: ShopAccess, engine: Engine) -> DueWork:
     """Look whether the shop has created-days to load, changes that are not known yet, or details to fetch.
 
     When one page shows every change up to now and all are known, the watermark moves on: that was a whole pass.
-    While the breaker is open only details and the hourly full pull are work.
+    While the breaker is open only details and the hourly full pull are work; during a long ban nothing is.
     Raises CallError as the platform does, DatabaseUnreachableError without the warehouse.
     """
     try:
         return _look(access, engine)
     except BreakerOpenError as refusal:
         return _degraded(access, engine, refusal)
+    except HeldBackError as refusal:
+        # A long ban, as when the day's quota is used up: known, stored, and nothing to do until it ends.
+        return DueWork((), (), str(refusal))
 
 
 def _degraded(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> DueWork:
@@ -66,12 +69,12 @@ def _look(access: ShopAccess, engine: Engine) -> DueWork:
     history = due_history_days(began, now, loaded)
     if history:
         return DueWork(tuple(history), (), f"shop {shop_id}: {len(history)} days of the first load are missing")
-    days = due_days(watermark, now)
+    days = due_days(watermark, now, overlap=access.shop.overlap)
     if waiting.due:
         return DueWork((), tuple(days), f"shop {shop_id}: {waiting.due} orders wait for their details")
     if len(days) > 1:
         return DueWork((), tuple(days), f"shop {shop_id}: {days[0]} is not closed yet")
-    window = changed_window(today, watermark, now)
+    window = changed_window(today, watermark, now, overlap=access.shop.overlap)
     if window is None:
         return DueWork((), (), f"shop {shop_id}: the day has just begun")
     page = next(iter(access.platform.changed_orders(window)))
@@ -85,6 +88,6 @@ def _look(access: ShopAccess, engine: Engine) -> DueWork:
     return DueWork(
         (),
         (),
-        f"shop {shop_id}: all {len(said)} changes of the last {OVERLAP.seconds // 60} minutes before "
+        f"shop {shop_id}: all {len(said)} changes of the last {access.shop.overlap_minutes} minutes before "
         f"{now:%T} are known, {waiting.later} orders wait for a later time",
     )

@@ -20,7 +20,6 @@ from order_pipeline.platforms.protocol import OrderPage, Window
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.storing import Stored, store_call_log, store_list_pages
 from order_pipeline.sync.windows import (
-    OVERLAP,
     SETTLE_LAG,
     changed_window,
     created_window,
@@ -104,7 +103,6 @@ def list_changes(
     day: date,
     now: datetime,
     *,
-    overlap: timedelta = OVERLAP,
     whole_day: bool = False,
 ) -> Listing:
     """Bring the changes of that day (Shanghai) up to ``now``, the platform's time, and move the watermark with them.
@@ -114,7 +112,7 @@ def list_changes(
     started = time.monotonic()
     calls_before = access.calls.total
     watermark = in_transaction(engine, lambda connection: read_watermark(connection, access.shop.id))
-    window = changed_window(day, watermark, now, overlap=overlap, whole_day=whole_day)
+    window = changed_window(day, watermark, now, overlap=access.shop.overlap, whole_day=whole_day)
     moved = moved_watermark(watermark, window, now) if watermark and window else watermark
 
     def finish(connection: Connection) -> None:

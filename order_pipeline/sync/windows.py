@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta, timezone
 
+from order_pipeline.configuration import DEFAULT_OVERLAP_MINUTES
 from order_pipeline.platforms.protocol import Window
 
 # China has had one zone and no daylight saving since 1991, and no platform serves older orders.
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 
 # A row may enter the seller database after its modified moment; big sales need about 30 minutes (contract §7.3).
-OVERLAP = timedelta(minutes=5)
+DEFAULT_OVERLAP = timedelta(minutes=DEFAULT_OVERLAP_MINUTES)
 # The second that is running now can still fill: nothing younger than this counts as settled.
 SETTLE_LAG = timedelta(seconds=3)
 # The platform lists three months back (contract §3.1); a day less keeps clear of its edge.
@@ -55,7 +56,12 @@ def created_window(day: date, now: datetime) -> Window | None:
 
 
 def changed_window(
-    day: date, watermark: datetime | None, now: datetime, *, overlap: timedelta = OVERLAP, whole_day: bool = False
+    day: date,
+    watermark: datetime | None,
+    now: datetime,
+    *,
+    overlap: timedelta = DEFAULT_OVERLAP,
+    whole_day: bool = False,
 ) -> Window | None:
     """Return what to ask for to bring the changes of that day up to date; None: the day has not begun.
 
@@ -71,7 +77,7 @@ def changed_window(
     return window
 
 
-def due_days(watermark: datetime, now: datetime, *, overlap: timedelta = OVERLAP) -> list[date]:
+def due_days(watermark: datetime, now: datetime, *, overlap: timedelta = DEFAULT_OVERLAP) -> list[date]:
     """Return the days that a pass has to touch, oldest first, so that yesterday is closed before today is opened."""
     return list(days_between(day_of(watermark - overlap), day_of(now)))
 
