@@ -105,19 +105,32 @@ def test_after_the_fault_the_tables_equal_the_platform(engine: Engine, play: Pla
         wake(engine)
         pass_over(engine, access)
     if CATALOGUE[fault.name].strikes == "records":
-        _change_what_was_spoilt(play)
+        _change_every_order(play)
         play.clock.advance(60)
         pass_over(engine, access)
     found = proof(engine, access, play.server.url)
     assert found.equal, found.examples
 
 
-def _change_what_was_spoilt(play: Play) -> None:
+def _change_every_order(play: Play) -> None:
     """Change every order: what the platform spoilt in an answer is believed, or kept apart, until it says otherwise."""
     with play.marketplace.looking():
         known = [trade.tid for trade, _ in play.marketplace.ledger(SHOP).versions()]
     for tid in known:
         play.marketplace.edit_memo(SHOP, tid, "once more")
+
+
+@pytest.mark.parametrize("play", [{"orders": 5_000}], indirect=True)
+def test_five_thousand_orders_that_change_in_one_second_are_all_found(engine: Engine, play: Play) -> None:
+    access = play.access()
+    pass_over(engine, access)
+    play.clock.advance(60)
+    _change_every_order(play)
+    play.clock.advance(60)
+    pass_over(engine, access)
+    found = proof(engine, access, play.server.url)
+    assert found.equal, found.examples
+    assert found.orders == 5_000
 
 
 def test_a_list_that_says_it_is_empty_is_healed_by_the_overlap(engine: Engine, play: Play) -> None:
