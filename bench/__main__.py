@@ -14,6 +14,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from bench.budget import measure
 from bench.stage import in_own_process, stage
 
 DAYS = 20
@@ -26,11 +27,16 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=50_000, help="orders in the list measurements")
     parser.add_argument("--details", type=int, default=4_000, help="orders in the detail measurement")
     parser.add_argument("--large", type=int, default=100_000, help="orders in the memory measurement; 0 leaves it out")
+    parser.add_argument(
+        "--budget-seconds", type=int, default=75, help="of the rate budget measurement; 0 leaves it out"
+    )
     options = parser.parse_args()
     console = Console(stderr=True, width=110)
     figures = lists(options.orders, console) | details(options.details, console)
     if options.large:
         figures |= memory(options.large, console)
+    if options.budget_seconds:
+        figures |= rate_budget(options.budget_seconds, console)
     figures |= imports(console)
     print(json.dumps(figures))
 
@@ -107,6 +113,18 @@ def memory(orders: int, console: Console) -> dict[str, float]:
         table.add_row(f"{size:,}", f"{peak:.0f}")
     console.print(table)
     return {"peak_mb": round(peaks[1]), "peak_mb_growth": round(peaks[1] / peaks[0], 2)}
+
+
+def rate_budget(seconds: int, console: Console) -> dict[str, float]:
+    """Four processes that share a limit of 600 calls a minute: how much of it they use, and whether they pass it."""
+    ran = measure(600, 4, seconds)
+    table = Table(title=f"one rate budget of 600 calls a minute, 4 processes, {seconds} s")
+    for name in ran:
+        table.add_column(name.replace("_", " "), justify="right")
+    table.add_row(*(f"{value:,.3g}" if isinstance(value, float) else f"{value}" for value in ran.values()))
+    console.print(table)
+    used = ran["share_of_last_minute"] or ran["share_of_pace"]
+    return {"budget_used": round(used, 3), "over_budget": ran["refused"]}
 
 
 def imports(console: Console) -> dict[str, float]:
