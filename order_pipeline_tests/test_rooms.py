@@ -21,7 +21,17 @@ MAY_IMPORT = {
     "checks": {"configuration", "assets", "resources", "sync", "warehouse", "insights"},
     "automation": {"configuration", "assets", "checks", "resources", "sync", "warehouse"},
     "definitions": {"assets", "automation", "checks", "resources"},
-    "commands": {"configuration", "definitions", "platforms", "resources", "sandbox", "sync", "traffic", "warehouse"},
+    "commands": {
+        "automation",
+        "configuration",
+        "definitions",
+        "platforms",
+        "resources",
+        "sandbox",
+        "sync",
+        "traffic",
+        "warehouse",
+    },
     "cli": {"configuration", "commands", "resources", "sync", "warehouse"},
 }
 DAGSTER_FREE = {"configuration", "sandbox", "insights", "traffic", "warehouse", "platforms", "sync"}

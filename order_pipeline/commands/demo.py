@@ -16,15 +16,17 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Engine
 
+from order_pipeline.automation.schedules import DAYS_PROVEN
 from order_pipeline.commands.passes import Pass, run_pass
 from order_pipeline.commands.progress import shown_progress
 from order_pipeline.commands.proof import Proof, compare, read_truth
-from order_pipeline.commands.runs import RunOutcome
+from order_pipeline.commands.runs import RunOutcome, run_job
 from order_pipeline.commands.sandbox import STATE_FILE, SandboxBusyError, running_sandbox
 from order_pipeline.configuration import home
 from order_pipeline.resources.addresses import SANDBOX_FILE
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.windows import HISTORY_DAYS, SETTLE_LAG, day_of, day_window
+from order_pipeline.sync.windows import HISTORY_DAYS, SETTLE_LAG, day_of, day_window, days_between
+from order_pipeline.warehouse import proofs
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.orders import count_orders
@@ -50,6 +52,7 @@ class DemoResult(NamedTuple):
     duplicated: int
     stale: int
     unknown: int
+    days_red: int
     proven: bool
     failures: tuple[str, ...]
     examples: tuple[str, ...]
@@ -84,6 +87,9 @@ def play(
     with shown_progress(engine, shop_ids, console, "last pass and proof"):
         last, proof = prove(instance, engine, access, sandbox_url)
     runs += last.runs
+    with shown_progress(engine, shop_ids, console, f"the nightly proof of the last {DAYS_PROVEN} days"):
+        night = prove_days(instance, shop_ids)
+    runs.append(night)
     failures = tuple(failure for run in runs for failure in run.failures)
     with transaction(engine) as connection:
         calls = calls_since(connection, began_at)
@@ -100,7 +106,8 @@ def play(
         duplicated=proof.duplicated,
         stale=proof.stale,
         unknown=proof.unknown,
-        proven=proof.equal and not failures,
+        days_red=red_days(engine, shop_ids),
+        proven=proof.equal and not failures and night.success,
         failures=failures,
         examples=proof.examples,
     )
@@ -117,6 +124,20 @@ def prove(instance: dg.DagsterInstance, engine: Engine, access: ShopAccess, sand
     after = read_truth(sandbox_url, access.shop.id)
     with transaction(engine) as connection:
         return last, compare(connection, access.shop.id, before, after)
+
+
+def prove_days(instance: dg.DagsterInstance, shop_ids: list[str]) -> RunOutcome:
+    """Run what runs every night at two: the days before today against the platform's own lists."""
+    today = day_of(datetime.now(UTC))
+    days = list(days_between(today - timedelta(days=DAYS_PROVEN), today - timedelta(days=1)))
+    return run_job(instance, "reconcile", days, config={"daily_reconciliation": {"shops": shop_ids}})
+
+
+def red_days(engine: Engine, shop_ids: list[str]) -> int:
+    """Return how many days are proven to differ."""
+    since = day_of(datetime.now(UTC)) - timedelta(days=DAYS_PROVEN)
+    with transaction(engine) as connection:
+        return len(proofs.red_days(connection, shop_ids, since))
 
 
 def forget() -> None:
@@ -149,6 +170,7 @@ def print_result(result: DemoResult, console: Console) -> None:
         ("duplicated", _judged(result.duplicated)),
         ("stale", _judged(result.stale)),
         ("unknown to the platform", _judged(result.unknown)),
+        (f"nightly proof: days of {DAYS_PROVEN} not equal", _judged(result.days_red)),
     ]
     for name, value in rows:
         table.add_row(name, value)
