@@ -36,6 +36,32 @@ DEMO_LIVE_LIFE_SPEED = 2000.0
 SEED = 84
 
 
+# Options that several commands share.
+SHOP = click.option("--shop", "shops", multiple=True, help="Only this shop; may be given several times.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+DEMAND = click.option(
+    "--demand",
+    default="complete-journey",
+    show_default=True,
+    type=click.Choice(["complete-journey", "synthetic"]),
+    help="What the sandbox plays: real baskets, or generated ones.",
+)
+SCALE = click.option(
+    "--scale",
+    default=DEMO_SCALE,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="How much of the shop the sandbox plays.",
+)
+ORDERS = click.option(
+    "--orders",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many orders the synthetic demand has.",
+)
+
+
 def main() -> None:
     """Run the command line; known errors end in one line, never in a traceback."""
     # kill and docker stop shall end the work as Ctrl-C does: in order.
@@ -61,21 +87,8 @@ def cli() -> None:
     read_dotenv()
 
 
-def _shop_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--shop", "shops", multiple=True, help="Only this shop; may be given several times.")(command)
-
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-
-
 @cli.command()
-@click.option(
-    "--scale",
-    default=DEMO_SCALE,
-    show_default=True,
-    type=click.FloatRange(0, 1, min_open=True),
-    help="How much of the real shop is played.",
-)
+@SCALE
 @click.option(
     "--live-seconds",
     default=DEMO_LIVE_SECONDS,
@@ -83,22 +96,10 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
     type=click.FloatRange(0),
     help="How long orders keep changing while increments follow.",
 )
-@click.option(
-    "--demand",
-    default="complete-journey",
-    show_default=True,
-    type=click.Choice(["complete-journey", "synthetic"]),
-    help="Real baskets, or generated ones.",
-)
-@click.option(
-    "--orders",
-    default=10_000,
-    show_default=True,
-    type=click.IntRange(1),
-    help="How many orders the synthetic demand has.",
-)
+@DEMAND
+@ORDERS
 @click.option("--fresh", is_flag=True, help="Forget what an earlier demo left, and begin anew.")
-@_json_option
+@JSON
 def demo(scale: float, live_seconds: float, demand: str, orders: int, fresh: bool, as_json: bool) -> None:
     """Play a shop's last 90 days, sync it with Dagster, and prove that the tables equal the platform.
 
@@ -142,27 +143,9 @@ def demo(scale: float, live_seconds: float, demand: str, orders: int, fresh: boo
 
 @cli.command()
 @click.option("--port", type=int, help="Port of the UI; default 3000, or a free one when that is taken.")
-@click.option(
-    "--scale",
-    default=DEMO_SCALE,
-    show_default=True,
-    type=click.FloatRange(0, 1, min_open=True),
-    help="How much of the real shop the sandbox plays, where no shop is configured.",
-)
-@click.option(
-    "--demand",
-    default="complete-journey",
-    show_default=True,
-    type=click.Choice(["complete-journey", "synthetic"]),
-    help="What the sandbox plays.",
-)
-@click.option(
-    "--orders",
-    default=10_000,
-    show_default=True,
-    type=click.IntRange(1),
-    help="How many orders the synthetic demand has.",
-)
+@SCALE
+@DEMAND
+@ORDERS
 def dev(port: int | None, scale: float, demand: str, orders: int) -> None:
     """Serve Dagster's UI, schedules and sensors over the warehouse, with a live sandbox where no shop is configured."""
     from contextlib import nullcontext
@@ -189,8 +172,8 @@ def dev(port: int | None, scale: float, demand: str, orders: int) -> None:
 
 
 @cli.command()
-@_shop_option
-@_json_option
+@SHOP
+@JSON
 def sync(shops: tuple[str, ...], as_json: bool) -> None:
     """Do everything that is due now, as Dagster runs: the first load of a new shop, changes, details.
 
@@ -205,8 +188,8 @@ def sync(shops: tuple[str, ...], as_json: bool) -> None:
 @click.option("--from", "first", required=True, type=click.DateTime(["%Y-%m-%d"]), help="First day of creation.")
 @click.option("--to", "last", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Last day of creation.")
 @click.option("--refetch", is_flag=True, help="Fetch the details of known orders again, changed or not.")
-@_shop_option
-@_json_option
+@SHOP
+@JSON
 def backfill(first: datetime, last: datetime, refetch: bool, shops: tuple[str, ...], as_json: bool) -> None:
     """Load the orders created on these days (Asia/Shanghai) again. Always safe: never older over newer."""
     from order_pipeline.commands.passes import Pass, load_history
@@ -223,7 +206,7 @@ def backfill(first: datetime, last: datetime, refetch: bool, shops: tuple[str, .
 
 
 @cli.command()
-@_json_option
+@JSON
 def status(as_json: bool) -> None:
     """Show how far the pipeline is, shop by shop. Asks no platform."""
     from order_pipeline.commands.environment import open_warehouse, put_databases_in_environment
@@ -237,7 +220,7 @@ def status(as_json: bool) -> None:
 
 
 @cli.command()
-@_json_option
+@JSON
 def doctor(as_json: bool) -> None:
     """Try everything that a sync needs, and say what is wrong and how to mend it."""
     from order_pipeline.commands.doctor import report
@@ -269,22 +252,10 @@ def migrate() -> None:
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback only.")
 @click.option("--port", default=8765, show_default=True, help="Port to listen on; 0: any that is free.")
-@click.option(
-    "--demand",
-    default="complete-journey",
-    show_default=True,
-    type=click.Choice(["complete-journey", "synthetic"]),
-    help="Real baskets, or generated ones.",
-)
-@click.option("--scale", default=DEMO_SCALE, show_default=True, type=click.FloatRange(0, 1, min_open=True))
+@DEMAND
+@SCALE
 @click.option("--days", default=DEMO_DAYS, show_default=True, type=click.IntRange(1), help="Days of history.")
-@click.option(
-    "--orders",
-    default=10_000,
-    show_default=True,
-    type=click.IntRange(1),
-    help="How many orders the synthetic demand has.",
-)
+@ORDERS
 @click.option("--seed", default=SEED, show_default=True)
 @click.option("--live-orders-per-second", default=DEMO_LIVE_ORDERS_PER_SECOND, show_default=True)
 @click.option(
