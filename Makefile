@@ -26,7 +26,8 @@ dev: install
 	$(BIN)/order-pipeline dev $(ARGS)
 
 test: lint
-	$(BIN)/pytest $(ARGS)
+	# Whole modules to a process, since a module shares its sandbox.
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .
