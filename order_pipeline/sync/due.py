@@ -8,12 +8,12 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.windows import changed_window, day_of, due_days, due_history_days, moved_watermark
 from order_pipeline.traffic.errors import BreakerOpenError, HeldBackError
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.database import in_transaction
 from order_pipeline.warehouse.watermarks import loaded_history_days, move_watermark, read_beginning, read_watermark
 from order_pipeline.warehouse.worklist import Said, depth, unknown_changes
 
@@ -43,8 +43,7 @@ def due_work(access: ShopAccess, engine: Engine) -> DueWork:
 
 
 def _degraded(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> DueWork:
-    with transaction(engine) as connection:
-        waiting = depth(connection, access.shop.id)
+    waiting = in_transaction(engine, lambda connection: depth(connection, access.shop.id))
     breaker = access.gate.breaker
     pull = breaker is not None and breaker.full_pull_due()
     if not waiting.due and not pull:
@@ -59,11 +58,15 @@ def _look(access: ShopAccess, engine: Engine) -> DueWork:
     shop_id = access.shop.id
     now = access.platform.now()
     today = day_of(now)
-    with transaction(engine) as connection:
-        began = read_beginning(connection, shop_id)
-        watermark = read_watermark(connection, shop_id)
-        loaded = loaded_history_days(connection, shop_id)
-        waiting = depth(connection, shop_id)
+    began, watermark, loaded, waiting = in_transaction(
+        engine,
+        lambda connection: (
+            read_beginning(connection, shop_id),
+            read_watermark(connection, shop_id),
+            loaded_history_days(connection, shop_id),
+            depth(connection, shop_id),
+        ),
+    )
     if began is None or watermark is None:
         return DueWork(tuple(due_history_days(now, now, set())), (), f"shop {shop_id}: never loaded")
     history = due_history_days(began, now, loaded)
@@ -79,12 +82,18 @@ def _look(access: ShopAccess, engine: Engine) -> DueWork:
         return DueWork((), (), f"shop {shop_id}: the day has just begun")
     page = next(iter(access.platform.changed_orders(window)))
     said = [Said(order.order_id, order.modified_at) for order in page.orders]
-    with transaction(engine) as connection:
+    moved = moved_watermark(watermark, window, now)
+
+    def compare(connection: Connection) -> int:
         news = unknown_changes(connection, shop_id, said) + len(page.rejected)
-        if news or page.has_more:
-            more = " or more" if page.has_more else ""
-            return DueWork((), tuple(days), f"shop {shop_id}: {news}{more} changes since {watermark:%T}")
-        move_watermark(connection, shop_id, moved_watermark(watermark, window, now))
+        if not news and not page.has_more:
+            move_watermark(connection, shop_id, moved)
+        return news
+
+    news = in_transaction(engine, compare)
+    if news or page.has_more:
+        more = " or more" if page.has_more else ""
+        return DueWork((), tuple(days), f"shop {shop_id}: {news}{more} changes since {watermark:%T}")
     return DueWork(
         (),
         (),

@@ -65,7 +65,8 @@ def test_the_demo_proves_that_the_tables_equal_the_platform() -> None:
     # The next start goes on with the same shop instead of loading it again.
     second = json.loads(run(*SMALL_DEMO).stdout)
     assert second["proven"] is True
-    assert second["calls"].get("taobao.trades.sold.get", 0) == 0
+    # By day of creation it asks for the days that the nightly proof compares, no more.
+    assert second["calls"].get("taobao.trades.sold.get", 0) <= 8
     (recorded,) = (line for line in run("doctor").stdout.splitlines() if "Dagster's storage" in line)
     assert f"{result['runs'] + second['runs']} runs recorded" in recorded
 
