@@ -108,9 +108,10 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, DatabaseUnreachableError):
         return True
     cause = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError):
+    # When the connection itself breaks the driver gives no state, and now and then only the bare class.
+    kinds = (psycopg2.OperationalError, psycopg2.InterfaceError)
+    if not isinstance(cause, psycopg2.Error) or not (isinstance(cause, kinds) or type(cause) is psycopg2.DatabaseError):
         return False
-    # The driver gives no state when the connection itself broke.
     return cause.pgcode is None or cause.pgcode.startswith(PASSING_STATES)
 
 
