@@ -22,6 +22,7 @@ HOME = "ORDER_PIPELINE_HOME"
 DATABASE_URL = "ORDER_PIPELINE_DATABASE_URL"
 DAGSTER_URL = "DAGSTER_POSTGRES_URL"
 SHOPS = "ORDER_PIPELINE_SHOPS"
+TOKEN_KEY = "ORDER_PIPELINE_TOKEN_KEY"  # noqa: S105 - the name of a variable
 
 DEFAULT_HOME = ".order_pipeline"
 DEFAULT_SHOPS = "shops.yaml"
@@ -45,8 +46,9 @@ class ConfigurationError(Exception):
 class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One shop of one merchant.
 
-    ``calls_per_minute`` is what the platform grants this app key; None: no limit. ``overlap_minutes``: how far before
-    the watermark a poll begins; 30 around big sales.
+    ``session_key``: where no token is stored (order-pipeline authorize). ``calls_per_minute`` is what the platform
+    grants this app key; None: no limit. ``overlap_minutes``: how far before the watermark a poll begins; 30 around big
+    sales. ``oauth_url``: where the shop's owner authorises; None: the platform's own.
     """
 
     id: str
@@ -54,10 +56,11 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     gateway_url: str
     app_key: str
     app_secret: str
-    session_key: str
+    session_key: str = ""
     calls_per_minute: int | None = None
     overlap_minutes: int = DEFAULT_OVERLAP_MINUTES
     message_group: str | None = None
+    oauth_url: str | None = None
 
     @property
     def overlap(self) -> timedelta:
@@ -70,7 +73,8 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 PLATFORMS = ("taobao",)
-REQUIRED = ("id", "platform", "gateway_url", "app_key", "app_secret", "session_key")
+REQUIRED = ("id", "platform", "gateway_url", "app_key", "app_secret")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def home() -> Path:
@@ -132,14 +136,14 @@ def read_shops(path: Path, environment: Mapping[str, str] | None = None) -> tupl
     return shops
 
 
-def select_shops(shops: tuple[Shop, ...], ids: tuple[str, ...]) -> tuple[Shop, ...]:
+def select_shops(shops: tuple[Shop, ...], ids: tuple[str, ...], *, named_by: str = "--shop") -> tuple[Shop, ...]:
     """Return the named shops, all of them when none is named. Raises ConfigurationError for an unknown id."""
     known = {shop.id: shop for shop in shops}
     for wanted in ids:
         if wanted not in known:
             near = get_close_matches(wanted, known, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}"
-            raise ConfigurationError(f"--shop: no shop '{wanted}'; {hint}")
+            raise ConfigurationError(f"{named_by}: no shop '{wanted}'; {hint}")
     return tuple(known[wanted] for wanted in ids) or shops
 
 
@@ -174,6 +178,11 @@ def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -
         raise ConfigurationError(
             f"{path}: {name}: key 'gateway_url' is no http address; Taobao's is https://eco.taobao.com/router/rest"
         )
+    if shop.oauth_url is not None and not is_private(shop.oauth_url):
+        raise ConfigurationError(
+            f"{path}: {name}: key 'oauth_url' is no https address; Taobao's is https://oauth.taobao.com, and it may "
+            f"be left out"
+        )
     if shop.calls_per_minute is not None and shop.calls_per_minute < MIN_CALLS_PER_MINUTE:
         raise ConfigurationError(
             f"{path}: {name}: calls_per_minute must be {MIN_CALLS_PER_MINUTE} or more; leave it out for no limit"
@@ -184,6 +193,17 @@ def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -
             f"{DEFAULT_OVERLAP_MINUTES}, write 30 around big sales"
         )
     return shop
+
+
+def is_private(url: str) -> bool:
+    """Return whether what is sent to an address is read by nobody on the way: https, or this machine itself."""
+    parts = urlsplit(url)
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK))
+
+
+def token_keys() -> tuple[str, ...]:
+    """Return the keys that stored tokens are encrypted with, the newest first, none where none is set."""
+    return tuple(key.strip() for key in os.environ.get(TOKEN_KEY, "").split(",") if key.strip())
 
 
 def _fill(path: Path, name: str, key: str, value: Any, environment: Mapping[str, str]) -> Any:

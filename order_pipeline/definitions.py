@@ -11,6 +11,7 @@ import dagster as dg
 from order_pipeline.assets.orders import fullinfo_orders
 from order_pipeline.assets.pages import history_pages, increment_pages
 from order_pipeline.assets.proof import daily_reconciliation
+from order_pipeline.automation.authorizations import authorizations_sensor
 from order_pipeline.automation.jobs import jobs
 from order_pipeline.automation.schedules import schedules
 from order_pipeline.automation.sensors import sensors
@@ -26,7 +27,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
         asset_checks=order_checks,
         jobs=jobs,
         schedules=schedules,
-        sensors=sensors,
+        sensors=[*sensors, authorizations_sensor],
         resources={"warehouse": WarehouseResource(), "shops": ShopsResource(), **(resource_overrides or {})},
         # Three small assets: 0.9 s in one process, 22 s with a process a step (measured).
         executor=dg.in_process_executor,

@@ -32,7 +32,7 @@ MAY_IMPORT = {
         "traffic",
         "warehouse",
     },
-    "cli": {"configuration", "commands", "resources", "sync", "warehouse"},
+    "cli": {"configuration", "commands", "resources", "sync", "traffic", "warehouse"},
 }
 DAGSTER_FREE = {"configuration", "sandbox", "insights", "traffic", "warehouse", "platforms", "sync"}
 

@@ -5,6 +5,7 @@ Belongs here: the enrichment step. Not here: how orders get on the worklist (ass
 
 import dagster as dg
 
+from order_pipeline.assets import authorization
 from order_pipeline.assets.configs import DetailsConfig
 from order_pipeline.assets.pages import BACKFILL, history_pages, increment_pages
 from order_pipeline.assets.partitions import daily, partition_days
@@ -29,7 +30,10 @@ from order_pipeline.warehouse.worklist import say_again
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
     metadata={"dagster/table_name": "core.orders"},
-    check_specs=[dg.AssetCheckSpec("nothing_is_quarantined", asset="fullinfo_orders")],
+    check_specs=[
+        dg.AssetCheckSpec("nothing_is_quarantined", asset="fullinfo_orders"),
+        dg.AssetCheckSpec(authorization.CHECK, asset=authorization.ASSET),
+    ],
 )
 def fullinfo_orders(
     context: dg.AssetExecutionContext, config: DetailsConfig, warehouse: WarehouseResource, shops: ShopsResource
@@ -86,6 +90,8 @@ def fullinfo_orders(
                 if not refused
                 else f"{len(refused)} records wait in sync.quarantine; the tables lack what they say",
                 metadata={"open": len(refused), **({"sample": table(refused[:10])} if refused else {})},
-            )
+            ),
+            # Of all shops, however the run was narrowed.
+            authorization.check_result(authorization.look(shops.open(engine))),
         ],
     )

@@ -13,7 +13,7 @@ from order_pipeline.automation.jobs import load_history, sync_orders
 from order_pipeline.configuration import ConfigurationError
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
-from order_pipeline.sync.due import DueWork, due_work
+from order_pipeline.sync.due import DueWork, due_work, no_work
 from order_pipeline.sync.shops import ShopsFailedError, for_each_shop
 from order_pipeline.warehouse.database import DatabaseUnreachableError
 
@@ -43,7 +43,10 @@ def orders_sensor(
         return dg.SkipReason(f"run {at_work[0][:8]} is at work")
     try:
         works = for_each_shop(
-            shops.open(warehouse.engine), warehouse.engine, lambda access: due_work(access, warehouse.engine)
+            shops.open(warehouse.engine),
+            warehouse.engine,
+            lambda access: due_work(access, warehouse.engine),
+            skipped=no_work,
         )
     except (ConfigurationError, DatabaseUnreachableError) as error:
         return dg.SkipReason(str(error))

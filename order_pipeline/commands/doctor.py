@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.markup import escape
+from sqlalchemy import Engine
 
 from order_pipeline.commands.environment import open_instance, open_warehouse, put_databases_in_environment
 from order_pipeline.configuration import ConfigurationError, Shop
 from order_pipeline.platforms.protocol import Window
 from order_pipeline.resources.addresses import configured_shops
 from order_pipeline.sync.access import ShopAccess, open_shop
+from order_pipeline.sync.renewal import describe, needs_person
 from order_pipeline.traffic.errors import CallError
 from order_pipeline.warehouse.database import DatabaseUnreachableError, shown
 from order_pipeline.warehouse.migrate import SchemaError
@@ -45,8 +48,14 @@ def examine() -> Iterator[Finding]:
         yield Finding("shops", False, str(error))
         return
     yield Finding("shops", True, ", ".join(shop.id for shop in shops))
-    for shop in shops:
-        yield from _shop(shop)
+    try:
+        with open_warehouse(upgrade=False) as engine:
+            for shop in shops:
+                yield from _shop(shop, engine)
+    except (ConfigurationError, DatabaseUnreachableError, SchemaError):
+        # Said above; the platform can be tried all the same, with the configured keys.
+        for shop in shops:
+            yield from _shop(shop, None)
 
 
 def report(*, as_json: bool) -> bool:
@@ -86,10 +95,14 @@ def _dagster() -> str:
         return f"{instance.get_runs_count()} runs recorded"
 
 
-def _shop(shop: Shop) -> Iterator[Finding]:
-    access = open_shop(shop)
+def _shop(shop: Shop, engine: Engine | None) -> Iterator[Finding]:
+    access = open_shop(shop, engine)
     clock = _tried(f"shop {shop.id}: gateway, app key, secret, clock", lambda: _clock(access))
     yield clock
+    row = access.session.token() if access.session else None
+    if row:
+        now = datetime.now(UTC)
+        yield Finding(f"shop {shop.id}: token", not needs_person(row, now), describe(row, now))
     if clock.well:
         yield _tried(f"shop {shop.id}: session and order permission", lambda: _orders(access))
 
@@ -102,6 +115,17 @@ def _clock(access: ShopAccess) -> str:
 
 
 def _orders(access: ShopAccess) -> str:
+    resumed = ""
+    if access.session and access.session.pause():
+        # A person asks, so that the platform is: it may accept the session again.
+        tried = open_shop(replace(access.shop, session_key=access.session.current_key()))
+        _changed_lately(tried)
+        access.session.resume("the platform accepts the session again, as order-pipeline doctor found")
+        resumed = "; the shop was paused, and goes on from now"
+    return _changed_lately(access) + resumed
+
+
+def _changed_lately(access: ShopAccess) -> str:
     now = access.platform.now()
     page = next(iter(access.platform.changed_orders(Window(now - timedelta(minutes=30), now))))
     return f"{len(page.orders)}{'+' if page.has_more else ''} orders changed in the last half hour"

@@ -14,14 +14,16 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from order_pipeline.commands.passes import Pass
+from order_pipeline.sync.access import ShopAccess
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.worklist import waiting_since
 
 
-def leftovers(engine: Engine, shop_ids: Sequence[str], began: datetime) -> list[str]:
+def leftovers(engine: Engine, accesses: Sequence[ShopAccess], began: datetime) -> list[str]:
     """Return what is left undone of that which was known at the beginning, a sentence each."""
-    left = []
+    shop_ids = [access.shop.id for access in accesses]
+    left = [f"shop {access.shop.id}: {access.hold}" for access in accesses if access.hold]
     with transaction(engine) as connection:
         for shop_id in shop_ids:
             waiting = waiting_since(connection, shop_id, began)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from order_pipeline.commands.runs import RunOutcome, run_job
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.due import DueWork, due_work
+from order_pipeline.sync.due import DueWork, due_work, no_work
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.worklist import depth
@@ -57,7 +57,7 @@ def run_pass(instance: dg.DagsterInstance, engine: Engine, accesses: Sequence[Sh
 def _due_days(
     accesses: Sequence[ShopAccess], engine: Engine, days_of: Callable[[DueWork], tuple[date, ...]]
 ) -> list[date]:
-    works = for_each_shop(accesses, engine, lambda access: due_work(access, engine))
+    works = for_each_shop(accesses, engine, lambda access: due_work(access, engine), skipped=no_work)
     return sorted({day for work in works for day in days_of(work)})
 
 

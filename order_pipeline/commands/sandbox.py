@@ -93,6 +93,7 @@ def serve_sandbox(
             app_key=DEMO_SHOP.app_key,
             app_secret=DEMO_SHOP.app_secret,
             session_key=DEMO_SHOP.session_key,
+            oauth_url=f"{url}/oauth",
         )
         content = {"url": url, "pid": os.getpid(), "shops": [msgspec.to_builtins(shop)]}
         fresh = place.with_suffix(".new")

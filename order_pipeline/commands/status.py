@@ -6,14 +6,18 @@ Belongs here: gathering and printing. Not here: judging it (checks/).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Engine
 
+from order_pipeline.configuration import Shop
+from order_pipeline.sync.access import open_shop
+from order_pipeline.sync.renewal import days_left, describe
 from order_pipeline.sync.windows import HISTORY_DAYS, day_of, due_history_days
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import transaction
@@ -24,10 +28,12 @@ from order_pipeline.warehouse.watermarks import known_shops, loaded_history_days
 from order_pipeline.warehouse.worklist import depth
 
 
-def gather(engine: Engine, configured: Sequence[str], now: datetime) -> dict[str, Any]:
+def gather(
+    engine: Engine, configured: Sequence[str], now: datetime, sessions: Mapping[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """Return the state of each shop and the calls of the last 24 hours, ready for JSON. Calls no platform.
 
-    The shops are those configured and those that were ever loaded.
+    The shops are those configured and those that were ever loaded. ``sessions``: what ``session_state`` says of each.
     """
     with transaction(engine) as connection:
         rows = []
@@ -53,14 +59,33 @@ def gather(engine: Engine, configured: Sequence[str], now: datetime) -> dict[str
                     "last_proven_day": proofs.last_equal_day.isoformat() if proofs.last_equal_day else None,
                     "days_red": proofs.days_red,
                     "reconciled_at": proofs.reconciled_at.isoformat() if proofs.reconciled_at else None,
+                    **(sessions or {}).get(shop_id, _NO_SESSION),
                 }
             )
         return {"shops": rows, "calls_24h": calls_since(connection, now - timedelta(days=1))}
 
 
-def show(engine: Engine, configured: Sequence[str], *, as_json: bool) -> None:
+_NO_SESSION = {"held": None, "paused_since": None, "token": None, "token_days_left": None}
+
+
+def session_state(engine: Engine, shop: Shop, now: datetime) -> dict[str, Any]:
+    """Say whether a shop is left alone, since when and why, and how long its token is good."""
+    session = open_shop(shop, engine).session
+    assert session is not None  # noqa: S101 - opened with an engine
+    pause, row = session.pause(), session.token()
+    return {
+        "held": session.hold(),
+        "paused_since": pause.paused_at.isoformat() if pause else None,
+        "token": describe(row, now) if row else None,
+        "token_days_left": days_left(row.ends_at, now) if row else None,
+    }
+
+
+def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
     """Print the state."""
-    state = gather(engine, configured, datetime.now(UTC))
+    now = datetime.now(UTC)
+    sessions = {shop.id: session_state(engine, shop, now) for shop in configured}
+    state = gather(engine, list(sessions), now, sessions)
     if as_json:
         print(json.dumps(state))
         return
@@ -88,6 +113,10 @@ def show(engine: Engine, configured: Sequence[str], *, as_json: bool) -> None:
         red = f", [red]days red: {row['days_red']}[/]" if row["days_red"] else ""
         last = f"last day proven equal {row['last_proven_day']}" if row["last_proven_day"] else "never proven yet"
         console.print(f"shop {row['shop']}: {last}{red}")
+        if row["held"]:
+            console.print(f"[red]left alone:[/] shop {row['shop']}: {escape(row['held'])}", soft_wrap=True)
+        if row["token"]:
+            console.print(f"shop {row['shop']}: {escape(row['token'])}", soft_wrap=True)
     calls = state["calls_24h"]
     console.print(
         "calls in the last 24 h: " + (", ".join(f"{name} {count:,}" for name, count in calls.items()) or "none")

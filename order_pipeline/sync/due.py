@@ -42,6 +42,11 @@ def due_work(access: ShopAccess, engine: Engine) -> DueWork:
         return DueWork((), (), str(refusal))
 
 
+def no_work(access: ShopAccess, reason: str) -> DueWork:
+    """Return the finding for a shop that is left alone."""
+    return DueWork((), (), f"shop {access.shop.id}: {reason}")
+
+
 def _degraded(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> DueWork:
     waiting = in_transaction(engine, lambda connection: depth(connection, access.shop.id))
     breaker = access.gate.breaker

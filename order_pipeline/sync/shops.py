@@ -38,8 +38,17 @@ class ShopsFailedError(Exception):
         super().__init__(f"{len(errors)} of {len(errors) + worked} shops failed: {named}")
 
 
-def for_each_shop(accesses: Sequence[ShopAccess], engine: Engine, work: Callable[[ShopAccess], Report]) -> list[Report]:
+def for_each_shop(
+    accesses: Sequence[ShopAccess],
+    engine: Engine,
+    work: Callable[[ShopAccess], Report],
+    *,
+    skipped: Callable[[ShopAccess, str], Report] | None = None,
+) -> list[Report]:
     """Do the work for every shop and return the reports.
+
+    A shop that is paused or was never authorised is passed over without a call; ``skipped`` makes a report of it and
+    the reason, otherwise there is none.
 
     Raises ShopsFailedError after the last shop, if any failed; errors that concern all shops alike (the
     warehouse, a bug) are raised at once.
@@ -47,6 +56,12 @@ def for_each_shop(accesses: Sequence[ShopAccess], engine: Engine, work: Callable
     reports: list[Report] = []
     errors: dict[str, CallError] = {}
     for access in accesses:
+        reason = access.hold
+        if reason:
+            logger.warning("shop %s is left alone: %s", access.shop.id, reason)
+            if skipped:
+                reports.append(skipped(access, reason))
+            continue
         try:
             reports.append(work(access))
         except CallError as error:

@@ -87,6 +87,24 @@ class AuthorizationError(CallError):
     """The session, the app key or the signature is not accepted: a person has to act."""
 
 
+class SessionError(AuthorizationError):
+    """The shop's session has expired, was withdrawn, or is not there: its owner has to authorise again."""
+
+
+class GrantRefusedError(AuthorizationError):
+    """The platform gives no token for this code or refresh token."""
+
+
+class RefreshLimitError(AuthorizationError):
+    """A token was refreshed too often lately; the one that is there goes on."""
+
+
+class SessionUncertainError(CallError):
+    """A session was refused that may be good the next time: it was replaced meanwhile, or refused just once."""
+
+    retryable = True
+
+
 class CallerError(CallError):
     """The platform says the call itself is wrong. Asking again the same way brings the same answer."""
 

@@ -47,7 +47,15 @@ class Gate:
         self._full_pulls = 0
         self._lock = Lock()
 
-    def call(self, kind: Kind, make: Callable[[], T], retry: RetrySettings = DEFAULT_RETRY, *, attempted: str) -> T:
+    def call(
+        self,
+        kind: Kind,
+        make: Callable[[], T],
+        retry: RetrySettings = DEFAULT_RETRY,
+        *,
+        attempted: str,
+        prepare: Callable[[], object] | None = None,
+    ) -> T:
         """Make a call when it may be made, again while that helps, and return what it brings.
 
         Waiting for the budget or for the end of a ban does not count against the retry's deadline. While the
@@ -58,6 +66,8 @@ class Gate:
             make: makes one attempt; raises CallError.
             retry: how patient the call is with failures.
             attempted: for messages, the call and what it is about.
+            prepare: done before each attempt asks for its place in the budget, as it may take its time: a departure
+                that is granted has to be left at.
 
         Raises:
             HeldBackError: the budget does not let it leave within three minutes, or a long ban holds.
@@ -70,6 +80,8 @@ class Gate:
 
         def attempt() -> T:
             nonlocal waited
+            if prepare:
+                prepare()
             admission = self.breaker.admit(kind, attempted) if self.breaker else Admission(kind)
             if self.budget:
                 waited += self.budget.acquire(attempted)

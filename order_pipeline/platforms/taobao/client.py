@@ -38,6 +38,9 @@ TOO_MANY_REQUESTS = 429
 # A proxy gave up waiting for our request: as passing as a 5xx.
 REQUEST_TIMEOUT = 408
 
+# Business parameters that nobody may read in a message.
+SECRET_PARAMS = ("code", "refresh_token")
+
 # The outcome of an attempt that ended in something else than an answer or a CallError: Ctrl-C, or our own mistake.
 INTERRUPTED = "interrupted"
 
@@ -52,7 +55,7 @@ class TaobaoCredentials(msgspec.Struct, frozen=True, kw_only=True):
     gateway_url: str
     app_key: str
     app_secret: str
-    session_key: str
+    session_key: str = ""
     sign_method: SignMethod = DEFAULT_SIGN_METHOD
 
     def __post_init__(self) -> None:
@@ -89,7 +92,6 @@ class TaobaoClient:
         self.platform_ahead = timedelta()
         self._call_log = call_log
         self._transport = Transport(credentials.gateway_url, limits)
-        self._hidden = (credentials.app_secret, credentials.session_key)
 
     def call(
         self,
@@ -98,6 +100,7 @@ class TaobaoClient:
         read: Callable[[Envelope, Answer], T],
         *,
         about: str = "",
+        session: str | None = None,
         payload_keys: Collection[str] = (),
     ) -> T:
         """Make one attempt of one call.
@@ -108,6 +111,7 @@ class TaobaoClient:
             read: makes of the envelope what the caller wants; raises MalformedAnswerError if it is not there, which
                 then counts as the attempt's outcome.
             about: for messages, what the call is about, e.g. ``order 123``.
+            session: the session key that it goes under; that of the credentials if left out, none if empty.
             payload_keys: keys that tell a payload without its root key (``simplify=true``).
 
         Raises:
@@ -115,12 +119,15 @@ class TaobaoClient:
 
         """
         attempted = f"{method} of {about + ', ' if about else ''}shop {self.credentials.shop_id}"
+        session = self.credentials.session_key if session is None else session
         started_at = self.clock()
         began = time.perf_counter()
         outcome, code, request_id = INTERRUPTED, None, None
         try:
-            reply = self._transport.post(self._form(method, params, started_at), attempted=attempted)
-            envelope = self._open(reply, method, attempted, payload_keys)
+            reply = self._transport.post(self._form(method, params, session, started_at), attempted=attempted)
+            # Business parameters too: those of the token methods are secrets, and might be echoed.
+            hidden = (self.credentials.app_secret, session, *map(params.get, SECRET_PARAMS))
+            envelope = self._open(reply, method, attempted, payload_keys, [each for each in hidden if each])
             if isinstance(envelope, ErrorResponse):
                 code, request_id = envelope.full_code, envelope.request_id
                 raise classify(envelope, attempted)
@@ -155,13 +162,13 @@ class TaobaoClient:
         """Close the connections of all threads."""
         self._transport.close()
 
-    def _form(self, method: str, params: Mapping[str, str], now: datetime) -> bytes:
+    def _form(self, method: str, params: Mapping[str, str], session: str, now: datetime) -> bytes:
         credentials = self.credentials
         form = without_empty(params)
         form |= {
             "method": method,
             "app_key": credentials.app_key,
-            "session": credentials.session_key,
+            "session": session,
             "timestamp": wire_time(now),
             "format": "json",
             "v": PROTOCOL_VERSION,
@@ -172,10 +179,10 @@ class TaobaoClient:
         return "&".join([f"{_quote(name)}={_quote(value)}" for name, value in form.items()]).encode("ascii")
 
     def _open(
-        self, reply: Reply, method: str, attempted: str, payload_keys: Collection[str]
+        self, reply: Reply, method: str, attempted: str, payload_keys: Collection[str], hidden: Collection[str]
     ) -> Envelope | ErrorResponse:
         if 200 <= reply.status < 300:
-            return decode(reply.body, method, attempted=attempted, payload_keys=payload_keys, hidden=self._hidden)
+            return decode(reply.body, method, attempted=attempted, payload_keys=payload_keys, hidden=hidden)
         reason = f"HTTP status {reply.status} from {self._transport.host}"
         if reply.status == TOO_MANY_REQUESTS:
             raise ThrottledError(
@@ -184,7 +191,7 @@ class TaobaoClient:
         if reply.status >= 500 or reply.status == REQUEST_TIMEOUT:
             raise TransientError(attempted, reason, remedy=CHECK_GATEWAY)
         try:
-            envelope: Any = decode(reply.body, method, attempted=attempted, hidden=self._hidden)
+            envelope: Any = decode(reply.body, method, attempted=attempted, hidden=hidden)
         except MalformedAnswerError:
             envelope = None
         if isinstance(envelope, ErrorResponse):

@@ -17,6 +17,7 @@ from order_pipeline.traffic.errors import (
     CallerError,
     CallError,
     NotFoundError,
+    SessionError,
     ThrottledError,
     TransientError,
 )
@@ -62,7 +63,8 @@ NOT_FOUND_SUB_CODES = frozenset({"isv.trade-not-exist"})
 NOT_FOUND_DETAIL = "NO_DATA"
 
 REAUTHORISE = (
-    "re-authorise the shop: its owner grants access again, then put the new session_key into the configuration"
+    "re-authorise the shop: its owner grants access again with `order-pipeline authorize`, or put a new session_key "
+    "into shops.yaml"
 )
 CHECK_SECRET = "check the shop's app_secret (and that app_key and app_secret belong together)"  # noqa: S105
 CHECK_APP_KEY = "check the shop's app_key against the open platform's console"
@@ -111,15 +113,19 @@ def error_response(fields: Mapping[str, Any], hidden: Iterable[str] = ()) -> Err
     """
 
     def text(name: str) -> str:
-        value = fields.get(name)
-        quoted = "" if value is None or isinstance(value, dict | list) else str(value)[: 4 * QUOTED_CHARACTERS]
-        for secret in hidden:
-            if secret:
-                quoted = quoted.replace(secret, "***")
-        quoted = _LONG_HEXADECIMAL.sub("***", quoted)
-        return _UNPRINTABLE.sub(" ", quoted).strip()[:QUOTED_CHARACTERS]
+        return quotable(fields.get(name), hidden)
 
     return ErrorResponse(text("code"), text("msg"), text("sub_code"), text("sub_msg"), text("request_id") or None)
+
+
+def quotable(value: Any, hidden: Iterable[str] = ()) -> str:
+    """Make words of the platform fit for a message: one printable line, not too long, without secrets."""
+    quoted = "" if value is None or isinstance(value, dict | list) else str(value)[: 4 * QUOTED_CHARACTERS]
+    for secret in hidden:
+        if secret:
+            quoted = quoted.replace(secret, "***")
+    quoted = _LONG_HEXADECIMAL.sub("***", quoted)
+    return _UNPRINTABLE.sub(" ", quoted).strip()[:QUOTED_CHARACTERS]
 
 
 def classify(error: ErrorResponse, attempted: str) -> CallError:
@@ -145,7 +151,7 @@ def classify(error: ErrorResponse, attempted: str) -> CallError:
             request_id=error.request_id,
         )
     if code in SESSION_CODES or sub_code in SESSION_SUB_CODES:
-        return build(AuthorizationError, REAUTHORISE)
+        return build(SessionError, REAUTHORISE)
     if code in SIGNATURE_CODES:
         return build(AuthorizationError, CHECK_SECRET)
     if code in APP_KEY_CODES or sub_code in APP_KEY_SUB_CODES:

@@ -19,6 +19,7 @@ from order_pipeline.platforms.protocol import (
     OrderPage,
     OrderVersion,
     RejectedRecord,
+    Session,
     VersionPage,
     Window,
 )
@@ -39,6 +40,7 @@ from order_pipeline.platforms.taobao.transport import DEFAULT_LIMITS, Limits
 from order_pipeline.platforms.taobao.values import UnreadableError, read_moment
 from order_pipeline.traffic.breaker import Kind
 from order_pipeline.traffic.call_log import CallLog
+from order_pipeline.traffic.errors import CallError, SessionError
 from order_pipeline.traffic.gate import Gate
 from order_pipeline.traffic.retry import DEFAULT_RETRY, RetrySettings
 
@@ -95,6 +97,19 @@ class _Content(msgspec.Struct, frozen=True):
     records: list[_Record]
 
 
+class _FixedSession:
+    """A session key that is what it is; implements ``protocol.Session``."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def key(self) -> str:
+        return self._key
+
+    def refused(self, key: str, error: SessionError, *, again: bool) -> CallError:  # noqa: ARG002 - the protocol's
+        return error
+
+
 class TaobaoPlatform:
     """One shop on Taobao or Tmall; implements ``protocol.OrderPlatform``. Safe to use from several threads."""
 
@@ -108,6 +123,7 @@ class TaobaoPlatform:
         retry: RetrySettings = DEFAULT_RETRY,
         limits: Limits = DEFAULT_LIMITS,
         gate: Gate | None = None,
+        session: Session | None = None,
     ) -> None:
         """Prepare the shop; nothing is called yet.
 
@@ -119,6 +135,7 @@ class TaobaoPlatform:
             retry: how patient a call is.
             limits: of an answer's time and size.
             gate: every attempt of a call passes it; one that stands open if left out.
+            session: whose key the calls go under; the credentials' if left out.
 
         """
         if not 1 <= page_size <= LARGEST_PAGE:
@@ -128,6 +145,7 @@ class TaobaoPlatform:
         self._page_size = page_size
         self._retry = retry
         self._gate = gate or Gate()
+        self._session = session or _FixedSession(credentials.session_key)
         self._knows_time = False
 
     def now(self) -> datetime:
@@ -309,12 +327,28 @@ class TaobaoPlatform:
         about: str = "",
         payload_keys: frozenset[str],
     ) -> T:
-        return self._gate.call(
-            kind,
-            lambda: self._client.call(method, params, read, about=about, payload_keys=payload_keys),
-            self._retry,
-            attempted=f"{method} of {about + ', ' if about else ''}shop {self._shop}",
-        )
+        attempted = f"{method} of {about + ', ' if about else ''}shop {self._shop}"
+        if method == TIME:
+            # It needs no session (§3.9), and tells the clock even to an app that nobody has authorised yet.
+            return self._gate.call(
+                kind,
+                lambda: self._client.call(method, params, read, about=about, session="", payload_keys=payload_keys),
+                self._retry,
+                attempted=attempted,
+            )
+        refusals = 0
+
+        def attempt() -> T:
+            nonlocal refusals
+            key = self._session.key()
+            try:
+                return self._client.call(method, params, read, about=about, session=key, payload_keys=payload_keys)
+            except SessionError as error:
+                refusals += 1
+                raise self._session.refused(key, error, again=refusals > 1) from error
+
+        # Asked for beforehand too, so that renewing it does not fall between a granted departure and its call.
+        return self._gate.call(kind, attempt, self._retry, attempted=attempted, prepare=self._session.key)
 
 
 def _read_trade(envelope: Envelope, attempted: str) -> Order | RejectedRecord:

@@ -262,7 +262,7 @@ def test_the_code_of_a_refusal_is_in_the_call_log() -> None:
     with RawGateway(http(body)) as gateway, pytest.raises(AuthorizationError):
         client_of(gateway.url, log).call("taobao.time.get", {}, both)
     (call,) = log.drain()
-    assert (call.outcome, call.code, call.request_id) == ("AuthorizationError", "27/session-expired", "ze1")
+    assert (call.outcome, call.code, call.request_id) == ("SessionError", "27/session-expired", "ze1")
 
 
 def test_credentials_do_not_show_themselves() -> None:
