@@ -36,6 +36,10 @@ class ShopAccess(NamedTuple):
         """Why the shop is left alone for now, None when it can be worked on. Calls nobody."""
         return self.session.hold() if self.session else None
 
+    def ready(self) -> str | None:
+        """Return the same before work. Raises ConfigurationError when the stored token cannot be opened."""
+        return self.session.ready() if self.session else None
+
 
 def open_shop(shop: Shop, engine: Engine | None = None) -> ShopAccess:
     """Make a shop ready for work. Calls nothing yet.

@@ -138,6 +138,17 @@ class ShopSession:
             reason = self._reason()
             return f"{reason}; {self._remedy()}" if reason else None
 
+    def ready(self) -> str | None:
+        """Return why the shop is left alone, as ``hold`` does, and otherwise see to it that its token can be opened.
+
+        Raises ConfigurationError when it cannot: that is better said before any work than in the middle of it.
+        """
+        with self._turn:
+            reason = self.hold()
+            if reason is None:
+                self._key()
+            return reason
+
     def pause(self) -> Pause | None:
         """Return the pause that holds, None when the shop is not paused."""
         with self._turn:

@@ -51,12 +51,12 @@ def for_each_shop(
     the reason, otherwise there is none.
 
     Raises ShopsFailedError after the last shop, if any failed; errors that concern all shops alike (the
-    warehouse, a bug) are raised at once.
+    warehouse, the key of stored tokens, a bug) are raised at once.
     """
     reports: list[Report] = []
     errors: dict[str, CallError] = {}
     for access in accesses:
-        reason = access.hold
+        reason = access.ready()
         if reason:
             logger.warning("shop %s is left alone: %s", access.shop.id, reason)
             if skipped:
