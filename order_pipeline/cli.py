@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from order_pipeline.commands.sandbox import SandboxChoice
 
 UNDONE = 1
@@ -292,6 +294,66 @@ def authorize(
             authorize_shop(shop, engine, way, as_json=as_json)
 
 
+@cli.group()
+def quarantine() -> None:
+    """Look at records that could not be read or loaded, try them again, or give them up by name."""
+
+
+@quarantine.command("list")
+@_shop_option
+@_json_option
+def list_quarantined(shops: tuple[str, ...], as_json: bool) -> None:
+    """List the open records: why, which order, how old, how often seen."""
+    from order_pipeline.commands.quarantine import list_records
+
+    with _opened_warehouse() as engine:
+        list_records(engine, shops, as_json=as_json)
+
+
+@quarantine.command("show")
+@click.argument("quarantine_id", metavar="ID", type=int)
+@_json_option
+def show_quarantined(quarantine_id: int, as_json: bool) -> None:
+    """Show one record, open or settled, with its body (which holds no personal data)."""
+    from order_pipeline.commands.quarantine import show_record
+
+    with _opened_warehouse() as engine:
+        show_record(engine, quarantine_id, as_json=as_json)
+
+
+@quarantine.command("replay")
+@click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="Every open record.")
+@_shop_option
+@_json_option
+def replay_quarantined(ids: tuple[int, ...], is_all: bool, shops: tuple[str, ...], as_json: bool) -> None:
+    """Read records again with this version's parser and load them; what still fails has its order fetched anew.
+
+    A record is settled only when its order is in the tables. Exits with 1 if one stays open.
+    """
+    from order_pipeline.commands.quarantine import replay_records
+
+    if bool(ids) == (is_all or bool(shops)):
+        raise click.UsageError("name records by their ID, or say --all, or --shop for all of a shop")
+    with _opened_warehouse() as engine:
+        well = replay_records(engine, ids, shops, as_json=as_json)
+    sys.exit(0 if well else UNDONE)
+
+
+@quarantine.command("discard")
+@click.argument("quarantine_id", metavar="ID", type=int)
+@click.option("--why", required=True, help="The reason; it is kept with your name and the time.")
+@_json_option
+def discard_quarantined(quarantine_id: int, why: str, as_json: bool) -> None:
+    """Give a record up: it counts as settled, even when it comes again just as it is."""
+    from order_pipeline.commands.quarantine import discard_record
+
+    if not why.strip():
+        raise click.BadParameter("--why: say in words why this record is worth nothing")
+    with _opened_warehouse() as engine:
+        discard_record(engine, quarantine_id, why.strip(), as_json=as_json)
+
+
 @cli.command()
 def migrate() -> None:
     """Bring the warehouse's schema up to this version, and print the addresses of both databases."""
@@ -339,6 +401,17 @@ def sandbox(host: str, port: int, parent: int | None, **choice: Any) -> None:
             parent=parent,
             on_ready=lambda url: click.echo(f"sandbox at {url} (gateway {url}/router/rest); Ctrl-C ends it"),
         )
+
+
+@contextmanager
+def _opened_warehouse() -> Iterator[Engine]:
+    """Open the warehouse for a command that asks no platform; errors end in one line."""
+    from order_pipeline.commands.environment import open_warehouse, put_databases_in_environment
+
+    with _one_line_errors():
+        put_databases_in_environment()
+        with open_warehouse(upgrade=False) as engine:
+            yield engine
 
 
 def _demo_sandbox(demand: str, scale: float, orders: int) -> SandboxChoice:
@@ -402,6 +475,7 @@ def _one_line_errors() -> Iterator[None]:
     from order_pipeline.commands.loopback import NoAnswerError
     from order_pipeline.commands.sandbox import SandboxBusyError
     from order_pipeline.configuration import ConfigurationError
+    from order_pipeline.sync.replay import UnknownRecordError
     from order_pipeline.sync.shops import ShopsFailedError
     from order_pipeline.traffic.errors import CallError
     from order_pipeline.warehouse.database import DatabaseUnreachableError
@@ -409,7 +483,14 @@ def _one_line_errors() -> Iterator[None]:
 
     try:
         yield
-    except (ConfigurationError, SandboxBusyError, PortTakenError, SchemaError, DatabaseUnreachableError) as error:
+    except (
+        ConfigurationError,
+        SandboxBusyError,
+        PortTakenError,
+        SchemaError,
+        DatabaseUnreachableError,
+        UnknownRecordError,
+    ) as error:
         _complain(str(error), MISCONFIGURED)
     except (ShopsFailedError, CallError, NoAnswerError) as error:
         _complain(str(error), UNDONE)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Engine
 
-from order_pipeline.configuration import Shop
-from order_pipeline.platforms.protocol import Authorizer, OrderPlatform
+from order_pipeline.configuration import PLATFORMS, Shop
+from order_pipeline.platforms.protocol import Authorizer, Order, OrderPlatform, RejectedRecord
 from order_pipeline.sync.sessions import ShopSession
 from order_pipeline.traffic.call_log import CallLog
 from order_pipeline.traffic.gate import Gate, shared_gate
@@ -59,6 +59,14 @@ def open_shop(shop: Shop, engine: Engine | None = None) -> ShopAccess:
     session = ShopSession(shop, engine, renewer) if engine else None
     platform = TaobaoPlatform(_credentials(shop), calls, gate=gate, session=session)
     return ShopAccess(shop, platform, calls, gate, session)
+
+
+def read_stored_record(platform: str, body: str) -> Order | RejectedRecord:
+    """Read a quarantined record with today's parser of its platform (there is one so far, configuration.PLATFORMS)."""
+    from order_pipeline.platforms.taobao.parsing import parse_stored
+
+    assert platform in PLATFORMS, platform  # noqa: S101 - what was stored came from one of them
+    return parse_stored(body)
 
 
 def open_authorizer(shop: Shop, calls: CallLog, gate: Gate, *, through_gateway: bool = False) -> Authorizer:

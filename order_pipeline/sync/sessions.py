@@ -19,8 +19,7 @@ from datetime import UTC, datetime
 from threading import RLock
 from typing import NamedTuple
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine
 
 from order_pipeline.configuration import Shop
 from order_pipeline.platforms.protocol import Authorizer, Token
@@ -28,7 +27,7 @@ from order_pipeline.sync.actor import actor
 from order_pipeline.sync.renewal import Verdict, command_for, is_due, judge, lifetimes, put_off
 from order_pipeline.sync.sealing import Secrets, fingerprint, seal, unseal
 from order_pipeline.traffic.errors import CallError, SessionError, SessionUncertainError
-from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
+from order_pipeline.warehouse.database import in_transaction, transaction
 from order_pipeline.warehouse.pauses import Pause, begin_pause, end_pause, read_pause
 from order_pipeline.warehouse.tokens import TokenRow, put_renewal_off, read_token_row, renewal_lock, store_token
 
@@ -36,10 +35,6 @@ logger = logging.getLogger(__name__)
 
 # Threads of one process share a look this long; a refusal makes them look at once.
 LOOK_SECONDS = 1.0
-
-# A renewed token that is not stored is lost, and the old one may have ended with it.
-STORE_TRIES = 5
-STORE_WAIT_SECONDS = 1.0
 
 
 class _Held(NamedTuple):
@@ -277,16 +272,15 @@ def token_row(
 
 
 def store_surely(engine: Engine, row: TokenRow, *, ended_by: str | None = None) -> None:
-    """Store a token, again while the database stumbles; ``ended_by``: who thereby ends the shop's pause."""
-    for left in reversed(range(STORE_TRIES)):
-        try:
-            with transaction(engine) as connection:
-                store_token(connection, row)
-                if ended_by:
-                    end_pause(connection, row.shop_id, "authorised again", ended_by)
-        except (DatabaseUnreachableError, OperationalError):
-            if not left:
-                raise
-            time.sleep(STORE_WAIT_SECONDS)
-        else:
-            return
+    """Store a token; ``ended_by``: who thereby ends the shop's pause.
+
+    Again while the database stumbles: a renewed token that is not stored is lost, and the old one may have ended
+    with it.
+    """
+
+    def work(connection: Connection) -> None:
+        store_token(connection, row)
+        if ended_by:
+            end_pause(connection, row.shop_id, "authorised again", ended_by)
+
+    in_transaction(engine, work)

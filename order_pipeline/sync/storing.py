@@ -126,7 +126,12 @@ def raw_page(answer: Answer, window: Window | None, order_id: str | None = None)
 
 def order_row(order: Order, answer: Answer) -> OrderRow:
     """Return the version of an order for the merge."""
-    return OrderRow(_order_values(order), [_item_values(item) for item in order.items], answer.sent_at)
+    return values_row(order, answer.sent_at)
+
+
+def values_row(order: Order, sent_at: datetime) -> OrderRow:
+    """Return the same of an order whose answer is known by its time only."""
+    return OrderRow(_order_values(order), [_item_values(item) for item in order.items], sent_at)
 
 
 def _quarantined(record: RejectedRecord, answer: Answer) -> QuarantinedRecord:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -166,6 +167,16 @@ def _merge_statement(source: Source) -> Any:
 
 
 _MERGES = {source: _merge_statement(source) for source in Source}
+
+
+def holds_version(connection: Connection, shop_id: str, order_id: str, modified_at: datetime, source: Source) -> bool:
+    """Return whether an order is in the tables in that version or a newer one: its details, or what lists show."""
+    column = "detail_modified_at" if source is Source.DETAIL else "modified_at"
+    held = connection.execute(
+        text(f"SELECT {column} >= :modified_at FROM core.orders WHERE shop_id = :shop_id AND order_id = :order_id"),
+        {"shop_id": shop_id, "order_id": order_id, "modified_at": modified_at},
+    )
+    return bool(held.scalar())
 
 
 def count_orders(connection: Connection, shop_ids: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -26,7 +26,10 @@ class QuarantinedRecord(NamedTuple):
 def quarantine(
     connection: Connection, shop_id: str, platform: str, channel: str, records: Sequence[QuarantinedRecord]
 ) -> None:
-    """Keep refused records. The same record again only raises its count, and opens it if it was settled."""
+    """Keep refused records. The same record again only raises its count, and opens it if it was settled.
+
+    One that a person discarded stays so: it was judged as it is.
+    """
     if not records:
         return
     connection.execute(
@@ -36,7 +39,10 @@ def quarantine(
             VALUES (:shop_id, :platform, :channel, :order_id, :modified_at, :reason, :body, :fingerprint, :sent_at)
             ON CONFLICT (shop_id, channel, fingerprint) DO UPDATE
             SET times_seen = held.times_seen + 1, last_seen_at = now(), reason = excluded.reason,
-                sent_at = excluded.sent_at, resolved_at = NULL, resolution = NULL
+                sent_at = excluded.sent_at,
+                resolved_at = CASE WHEN held.discarded THEN held.resolved_at END,
+                resolution = CASE WHEN held.discarded THEN held.resolution END,
+                resolved_by = CASE WHEN held.discarded THEN held.resolved_by END
         """),
         [
             {
@@ -74,13 +80,78 @@ def open_order_ids(connection: Connection, shop_id: str) -> frozenset[str]:
     return frozenset(order_id for order_id in rows.scalars() if order_id is not None)
 
 
-def open_records(connection: Connection, shop_ids: Sequence[str]) -> list[dict[str, object]]:
-    """Return the open records, newest first, without their bodies."""
+def open_records(connection: Connection, shop_ids: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Return the open records of these shops (None: of all), newest first, without their bodies."""
     rows = connection.execute(
         text("""
-            SELECT quarantine_id, shop_id, channel, order_id, modified_at, reason, times_seen, last_seen_at
-            FROM sync.quarantine WHERE resolved_at IS NULL AND shop_id = ANY(:shop_ids) ORDER BY last_seen_at DESC
+            SELECT quarantine_id, shop_id, channel, order_id, modified_at, reason, times_seen, first_seen_at,
+                   last_seen_at
+            FROM sync.quarantine
+            WHERE resolved_at IS NULL AND (cast(:shop_ids AS text[]) IS NULL OR shop_id = ANY(:shop_ids))
+            ORDER BY last_seen_at DESC, quarantine_id DESC
         """),
-        {"shop_ids": list(shop_ids)},
+        {"shop_ids": None if shop_ids is None else list(shop_ids)},
     )
     return [dict(row) for row in rows.mappings()]
+
+
+class HeldRecord(NamedTuple):
+    """One record as it is kept; the fields are columns of ``sync.quarantine``."""
+
+    quarantine_id: int
+    shop_id: str
+    platform: str
+    channel: str
+    order_id: str | None
+    modified_at: datetime | None
+    reason: str
+    body: str
+    sent_at: datetime
+    first_seen_at: datetime
+    last_seen_at: datetime
+    times_seen: int
+    resolved_at: datetime | None
+    resolution: str | None
+    resolved_by: str | None
+
+
+_SELECT = f"SELECT {', '.join(HeldRecord._fields)} FROM sync.quarantine WHERE quarantine_id = :quarantine_id"
+
+
+def read_record(connection: Connection, quarantine_id: int) -> HeldRecord | None:
+    """Return a record, open or settled, None when there is none of that number."""
+    row = connection.execute(text(_SELECT), {"quarantine_id": quarantine_id}).one_or_none()
+    return HeldRecord(*row) if row else None
+
+
+def lock_record(connection: Connection, quarantine_id: int) -> HeldRecord | None:
+    """Return a record that nobody else changes until the transaction ends."""
+    row = connection.execute(text(f"{_SELECT} FOR UPDATE"), {"quarantine_id": quarantine_id}).one_or_none()
+    return HeldRecord(*row) if row else None
+
+
+def note_reason(connection: Connection, quarantine_id: int, reason: str) -> None:
+    """Note why a record is refused today."""
+    connection.execute(
+        text("UPDATE sync.quarantine SET reason = :reason WHERE quarantine_id = :quarantine_id"),
+        {"quarantine_id": quarantine_id, "reason": reason},
+    )
+
+
+def settle_by_hand(
+    connection: Connection, quarantine_id: int, resolution: str, resolved_by: str, *, discarded: bool = False
+) -> None:
+    """Settle a record that is open."""
+    connection.execute(
+        text("""
+            UPDATE sync.quarantine
+            SET resolved_at = now(), resolution = :resolution, resolved_by = :resolved_by, discarded = :discarded
+            WHERE quarantine_id = :quarantine_id AND resolved_at IS NULL
+        """),
+        {
+            "quarantine_id": quarantine_id,
+            "resolution": resolution,
+            "resolved_by": resolved_by,
+            "discarded": discarded,
+        },
+    )

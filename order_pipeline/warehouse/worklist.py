@@ -211,6 +211,20 @@ def wake(connection: Connection, shop_id: str, order_ids: Sequence[str]) -> None
     )
 
 
+def clear_loaded(connection: Connection, shop_id: str, order_id: str, loaded_modified: datetime) -> None:
+    """Take an order off the list whose details are loaded in the version that was seen, by another way than a worker.
+
+    A worker that is at it finds nothing to settle then.
+    """
+    connection.execute(
+        text(
+            "DELETE FROM sync.pending_order "
+            "WHERE shop_id = :shop_id AND order_id = :order_id AND seen_modified <= :loaded_modified"
+        ),
+        {"shop_id": shop_id, "order_id": order_id, "loaded_modified": loaded_modified},
+    )
+
+
 def say_again(connection: Connection, shop_id: str, start: datetime, end: datetime) -> int:
     """Put every known order created or last modified in [start, end) on the list, to fetch its details anew."""
     result = connection.execute(

@@ -79,7 +79,7 @@ def _token_key(monkeypatch: pytest.MonkeyPatch) -> None:
 class Seller:
     """A shop of the play as the pipeline has it, and its owner."""
 
-    def __init__(self, play: Play, engine: Engine, shop_id: str, session_key: str | None = None) -> None:
+    def __init__(self, play: Play, engine: Engine, shop_id: str, session_key: str = "") -> None:
         played = SHOPS[shop_id]
         self.play, self.engine = play, engine
         self.shop = Shop(

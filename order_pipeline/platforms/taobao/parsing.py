@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from order_pipeline.platforms.protocol import Order, OrderItem, OrderVersion, RejectedRecord
 from order_pipeline.platforms.taobao.decoding import unwrap_list
 from order_pipeline.platforms.taobao.fields import PERSONAL_FIELDS
@@ -139,6 +141,23 @@ def parse_version(trade: object, *, text_is_clean: bool = False) -> OrderVersion
         lines=len(quantities) if quantities else None,
         quantity=sum(quantities) if quantities else None,
     )
+
+
+def parse_stored(body: str) -> Order | RejectedRecord:
+    """Read a record as it was quarantined: a trade that could not be read, or an order that the warehouse refused.
+
+    The latter is kept as the order it was, by the names of its columns. Never raises on any text.
+    """
+    try:
+        record = json.loads(body)
+    except (ValueError, RecursionError):
+        return RejectedRecord(None, None, "the stored body is no JSON", body)
+    if isinstance(record, dict) and "order_id" in record and "tid" not in record:
+        try:
+            return msgspec.convert(record, Order, strict=False)
+        except msgspec.ValidationError as problem:
+            return RejectedRecord(None, None, f"the stored order: {problem}", body)
+    return parse_trade(record)
 
 
 def read_record_id(record: object) -> str | None:
