@@ -37,6 +37,9 @@ DEMO_LIVE_ORDERS_PER_SECOND = 2.0
 DEMO_LIVE_LIFE_SPEED = 2000.0
 SEED = 84
 
+# Enough to find the phone that confirms the login.
+AUTHORIZE_WAIT_SECONDS = 300.0
+
 
 # Options that several commands share.
 SHOP = click.option("--shop", "shops", multiple=True, help="Only this shop; may be given several times.")
@@ -242,7 +245,14 @@ def doctor(as_json: bool) -> None:
     "one that the code was sent to.",
 )
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port to wait on; any that is free if left out.")
-@click.option("--wait", "wait_seconds", default=300.0, show_default=True, type=click.FloatRange(1), help="Seconds.")
+@click.option(
+    "--wait",
+    "wait_seconds",
+    default=AUTHORIZE_WAIT_SECONDS,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="How many seconds to wait for the browser.",
+)
 @click.option("--browser/--no-browser", default=None, help="Open the browser; by default on a terminal.")
 @click.option(
     "--gateway", is_flag=True, help="Exchange at the gateway (taobao.top.auth.token.*), not the OAuth server."

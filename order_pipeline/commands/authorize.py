@@ -30,8 +30,6 @@ from order_pipeline.warehouse.tokens import TokenRow
 
 # The platform shows the code on a page of its own then.
 OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
-# Enough to find the phone that confirms the login.
-WAIT_SECONDS = 300.0
 
 
 class Way(NamedTuple):
