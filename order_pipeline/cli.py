@@ -260,7 +260,7 @@ def doctor(as_json: bool) -> None:
 @click.option("--other-account", is_flag=True, help="It is meant that another seller agrees than the last time.")
 @click.option("--forget", is_flag=True, help="Delete the stored token: session_key of shops.yaml counts again.")
 @click.option("--generate-key", is_flag=True, help="Print a new key to encrypt tokens with, and do nothing else.")
-@_json_option
+@JSON
 def authorize(
     shop_id: str | None,
     code: str | None,
@@ -310,8 +310,8 @@ def quarantine() -> None:
 
 
 @quarantine.command("list")
-@_shop_option
-@_json_option
+@SHOP
+@JSON
 def list_quarantined(shops: tuple[str, ...], as_json: bool) -> None:
     """List the open records: why, which order, how old, how often seen."""
     from order_pipeline.commands.quarantine import list_records
@@ -322,7 +322,7 @@ def list_quarantined(shops: tuple[str, ...], as_json: bool) -> None:
 
 @quarantine.command("show")
 @click.argument("quarantine_id", metavar="ID", type=int)
-@_json_option
+@JSON
 def show_quarantined(quarantine_id: int, as_json: bool) -> None:
     """Show one record, open or settled, with its body (which holds no personal data)."""
     from order_pipeline.commands.quarantine import show_record
@@ -334,8 +334,8 @@ def show_quarantined(quarantine_id: int, as_json: bool) -> None:
 @quarantine.command("replay")
 @click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="Every open record.")
-@_shop_option
-@_json_option
+@SHOP
+@JSON
 def replay_quarantined(ids: tuple[int, ...], is_all: bool, shops: tuple[str, ...], as_json: bool) -> None:
     """Read records again with this version's parser and load them; what still fails has its order fetched anew.
 
@@ -353,7 +353,7 @@ def replay_quarantined(ids: tuple[int, ...], is_all: bool, shops: tuple[str, ...
 @quarantine.command("discard")
 @click.argument("quarantine_id", metavar="ID", type=int)
 @click.option("--why", required=True, help="The reason; it is kept with your name and the time.")
-@_json_option
+@JSON
 def discard_quarantined(quarantine_id: int, why: str, as_json: bool) -> None:
     """Give a record up: it counts as settled, even when it comes again just as it is."""
     from order_pipeline.commands.quarantine import discard_record

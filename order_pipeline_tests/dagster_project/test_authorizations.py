@@ -135,3 +135,19 @@ def test_a_token_that_ends_soon_and_cannot_be_refreshed_is_a_warning(
     assert not event.passed
     assert event.severity == dg.AssetCheckSeverity.WARN
     assert "it cannot be refreshed, so authorise again before" in str(event.description)
+
+
+def test_no_day_of_a_paused_shop_is_called_equal(
+    defs: dg.Definitions, instance: dg.DagsterInstance, play: Play
+) -> None:
+    yesterday = str(TODAY - timedelta(days=1))
+    assert run(defs, "load_history", instance, yesterday, str(TODAY)).success
+    play.marketplace.revoke_authorization(DEMO_SHOP.id)
+    assert not run(defs, "sync_orders", instance, str(TODAY)).success
+    proven = run(defs, "reconcile", instance, yesterday)
+    assert proven.success
+    (check,) = (each for each in proven.get_asset_check_evaluations() if each.check_name == "day_is_equal")
+    assert not check.passed
+    assert "not asked, as they are paused or not authorised (order-pipeline status): demo-shop" in str(
+        check.description
+    )
