@@ -262,6 +262,8 @@ def test_another_seller_is_not_taken_for_this_one(play: Play, engine: Engine) ->
         ("short", "ORDER_PIPELINE_TOKEN_KEY is no key"),
         (Fernet.generate_key().decode(), "ORDER_PIPELINE_TOKEN_KEY does not open the stored token of shop demo-shop"),
     ],
+    # Named, as a key made anew would be another test's name in each process.
+    ids=["missing", "malformed", "another"],
 )
 @pytest.mark.usefixtures("home")
 def test_a_missing_or_wrong_key_gets_one_line(play: Play, key: str, said: str) -> None:
