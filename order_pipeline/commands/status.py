@@ -11,12 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Engine
 
 from order_pipeline.sync.windows import HISTORY_DAYS, day_of, due_history_days
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.message_queues import hearing
 from order_pipeline.warehouse.orders import count_orders
 from order_pipeline.warehouse.proofs import proven
 from order_pipeline.warehouse.quarantine import open_records
@@ -37,6 +39,7 @@ def gather(engine: Engine, configured: Sequence[str], now: datetime) -> dict[str
             loaded = loaded_history_days(connection, shop_id)
             waiting = depth(connection, shop_id)
             proofs = proven(connection, shop_id, day_of(now) - timedelta(days=HISTORY_DAYS))
+            messages = hearing(connection, shop_id)
             rows.append(
                 {
                     "shop": shop_id,
@@ -49,6 +52,9 @@ def gather(engine: Engine, configured: Sequence[str], now: datetime) -> dict[str
                     "details_later": waiting.later,
                     "details_unavailable": waiting.unavailable,
                     "oldest_due_seconds": waiting.oldest_due_seconds,
+                    "messages_read_seconds_ago": messages.read_seconds_ago,
+                    "messages_lag_seconds": messages.lag_seconds,
+                    "messages_problem": messages.problem,
                     "quarantined": len(open_records(connection, [shop_id])),
                     "last_proven_day": proofs.last_equal_day.isoformat() if proofs.last_equal_day else None,
                     "days_red": proofs.days_red,
@@ -56,6 +62,16 @@ def gather(engine: Engine, configured: Sequence[str], now: datetime) -> dict[str
                 }
             )
         return {"shops": rows, "calls_24h": calls_since(connection, now - timedelta(days=1))}
+
+
+def _heard(row: dict[str, Any]) -> str:
+    """Return in words how a shop's messages come in."""
+    if row["messages_problem"]:
+        return f"[yellow]no messages:[/] {escape(row['messages_problem'])}"
+    ago, lag = row["messages_read_seconds_ago"], row["messages_lag_seconds"]
+    if ago is None:
+        return "messages never read yet"
+    return f"messages read {ago:.0f} s ago" + ("" if lag is None else f", {lag:.0f} s after publication")
 
 
 def show(engine: Engine, configured: Sequence[str], *, as_json: bool) -> None:
@@ -88,6 +104,7 @@ def show(engine: Engine, configured: Sequence[str], *, as_json: bool) -> None:
         red = f", [red]days red: {row['days_red']}[/]" if row["days_red"] else ""
         last = f"last day proven equal {row['last_proven_day']}" if row["last_proven_day"] else "never proven yet"
         console.print(f"shop {row['shop']}: {last}{red}")
+        console.print(f"shop {row['shop']}: {_heard(row)}", soft_wrap=True)
     calls = state["calls_24h"]
     console.print(
         "calls in the last 24 h: " + (", ".join(f"{name} {count:,}" for name, count in calls.items()) or "none")

@@ -47,7 +47,15 @@ class Gate:
         self._full_pulls = 0
         self._lock = Lock()
 
-    def call(self, kind: Kind, make: Callable[[], T], retry: RetrySettings = DEFAULT_RETRY, *, attempted: str) -> T:
+    def call(
+        self,
+        kind: Kind,
+        make: Callable[[], T],
+        retry: RetrySettings = DEFAULT_RETRY,
+        *,
+        attempted: str,
+        patience_seconds: float = LONGEST_WAIT_SECONDS,
+    ) -> T:
         """Make a call when it may be made, again while that helps, and return what it brings.
 
         Waiting for the budget or for the end of a ban does not count against the retry's deadline. While the
@@ -58,9 +66,10 @@ class Gate:
             make: makes one attempt; raises CallError.
             retry: how patient the call is with failures.
             attempted: for messages, the call and what it is about.
+            patience_seconds: how long an attempt waits for the budget, at most LONGEST_WAIT_SECONDS.
 
         Raises:
-            HeldBackError: the budget does not let it leave within three minutes, or a long ban holds.
+            HeldBackError: the budget does not let it leave within that time, or a longer ban holds.
             BreakerOpenError: too many calls fail.
             CallError: of the last attempt.
 
@@ -72,7 +81,7 @@ class Gate:
             nonlocal waited
             admission = self.breaker.admit(kind, attempted) if self.breaker else Admission(kind)
             if self.budget:
-                waited += self.budget.acquire(attempted)
+                waited += self.budget.acquire(attempted, patience_seconds)
             try:
                 answer = make()
             except ThrottledError as error:

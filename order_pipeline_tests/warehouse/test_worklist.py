@@ -44,7 +44,7 @@ def done(engine: Engine, pending: PendingOrder, *, again: float | None = None) -
         settle(
             connection,
             "shop",
-            [Outcome(pending.order_id, pending.version, pending.seen_modified, again, "why" if again else None)],
+            [Outcome(pending, pending.seen_modified, pending.seen_modified, again, "why" if again else None)],
         )
 
 

@@ -99,6 +99,7 @@ class TaobaoClient:
         *,
         about: str = "",
         payload_keys: Collection[str] = (),
+        needs_session: bool = True,
     ) -> T:
         """Make one attempt of one call.
 
@@ -109,6 +110,7 @@ class TaobaoClient:
                 then counts as the attempt's outcome.
             about: for messages, what the call is about, e.g. ``order 123``.
             payload_keys: keys that tell a payload without its root key (``simplify=true``).
+            needs_session: whether it is about the shop's own data; a call about the app must not fail with a session.
 
         Raises:
             CallError: of the class that says whether a retry helps.
@@ -119,7 +121,7 @@ class TaobaoClient:
         began = time.perf_counter()
         outcome, code, request_id = INTERRUPTED, None, None
         try:
-            reply = self._transport.post(self._form(method, params, started_at), attempted=attempted)
+            reply = self._transport.post(self._form(method, params, started_at, needs_session), attempted=attempted)
             envelope = self._open(reply, method, attempted, payload_keys)
             if isinstance(envelope, ErrorResponse):
                 code, request_id = envelope.full_code, envelope.request_id
@@ -155,13 +157,14 @@ class TaobaoClient:
         """Close the connections of all threads."""
         self._transport.close()
 
-    def _form(self, method: str, params: Mapping[str, str], now: datetime) -> bytes:
+    def _form(self, method: str, params: Mapping[str, str], now: datetime, needs_session: bool) -> bytes:
         credentials = self.credentials
         form = without_empty(params)
         form |= {
             "method": method,
             "app_key": credentials.app_key,
-            "session": credentials.session_key,
+            # An empty one is left out below.
+            "session": credentials.session_key if needs_session else "",
             "timestamp": wire_time(now),
             "format": "json",
             "v": PROTOCOL_VERSION,
