@@ -57,7 +57,7 @@ def _count(engine: Engine, readings: Sequence[Reading], days: Sequence[date]) ->
 def _result(readings: Sequence[Reading], counts: Sequence[MessageCount]) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Report the reading and the days: totals that plot, a row a queue, a row a topic."""
     unreadable = sum(count.unreadable for count in counts)
-    troubled = [reading.words for reading in readings if reading.failure or reading.hints]
+    troubled = [reading.words for reading in readings if not reading.is_well]
     lags = [reading.lag_seconds for reading in readings if reading.lag_seconds is not None]
     return dg.MaterializeResult(
         metadata={

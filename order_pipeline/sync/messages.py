@@ -70,8 +70,8 @@ class Reading(NamedTuple):
 
     ``announced``: orders put on the worklist. ``strangers``: messages of sellers without a shop of ours.
     ``lag_seconds``: of the oldest new message, from publication to receipt. ``received_at``: the platform's time,
-    where anything came. ``hints``: shops that have no messages, and why. ``idle``: why nothing was read.
-    ``failure``: what stopped it; what was stored until then stands.
+    where anything came. ``hints``: shops that have no messages, and why. ``idle``: why nothing was read; ``is_well``:
+    whether that is as it should be. ``failure``: what stopped it; what was stored until then stands.
     """
 
     queue: MessageQueue
@@ -86,6 +86,7 @@ class Reading(NamedTuple):
     is_empty: bool = True
     hints: tuple[str, ...] = ()
     idle: str | None = None
+    is_well: bool = True
     failure: CallError | None = None
     calls: int = 0
     seconds: float = 0.0
@@ -104,7 +105,7 @@ class Reading(NamedTuple):
         return "; ".join([f"{self.queue.name}: {said}", *self.hints])
 
 
-class _Stored(NamedTuple):
+class StoredBatch(NamedTuple):
     """What one batch brought."""
 
     new: int
@@ -145,7 +146,9 @@ def read_queue_of(queue: MessageQueue, engine: Engine, *, seconds: float = READI
         with transaction(engine) as connection:
             state = read_queue(connection, queue.app_key, queue.group)
         if state.pause_seconds is not None:
-            return Reading(queue, idle=f"not read for {state.pause_seconds:.0f} more seconds: {state.problem}")
+            return Reading(
+                queue, idle=f"not read for {state.pause_seconds:.0f} more seconds: {state.problem}", is_well=False
+            )
         try:
             reading = _read(queue, engine, began + seconds)
         finally:
@@ -173,22 +176,22 @@ def _read(queue: MessageQueue, engine: Engine, ends_at: float) -> Reading:
     reader = queue.accesses[0].platform
     group = queue.group or None
     sellers, hints = introduce(queue.app_key, queue.accesses, engine, ends_at)
-    reading = Reading(queue, hints=tuple(hints))
+    reading = Reading(queue, hints=tuple(hints), is_well=not hints)
     if not any(seller.permitted for seller in sellers):
-        return reading._replace(idle="no shop's messages are permitted, polling goes on without them")
+        return reading._replace(is_well=False, idle="no shop's messages are permitted, polling goes on without them")
     try:
         while True:
             batch = reader.messages(group)
-            stored = _store(queue, sellers, engine, batch)
+            stored = store_batch(queue, sellers, engine, batch)
             reading = _added(reading, batch, stored)
             reader.confirm_messages(group, [each.message_id for each in batch.messages if each.confirmable])
             if len(batch.messages) < SMALL_BATCH or time.monotonic() > ends_at:
                 return reading._replace(is_empty=len(batch.messages) < SMALL_BATCH)
     except CallError as failure:
-        return reading._replace(failure=failure)
+        return reading._replace(failure=failure, is_well=False)
 
 
-def _store(queue: MessageQueue, sellers: Sequence[Seller], engine: Engine, batch: MessageBatch) -> _Stored:
+def store_batch(queue: MessageQueue, sellers: Sequence[Seller], engine: Engine, batch: MessageBatch) -> StoredBatch:
     """Store a batch, put what it announces on the worklist, and learn the sellers' numbers: one transaction."""
     rows = [
         (message, believed_publication(message.published_at, batch.received_at), route(message, sellers))
@@ -224,7 +227,7 @@ def _store(queue: MessageQueue, sellers: Sequence[Seller], engine: Engine, batch
         lags = [(batch.received_at - at).total_seconds() for _, at, _ in news]
         lag = max(0.0, *lags) if lags else None
         note_read(connection, queue.app_key, queue.group, lag)
-    return _Stored(
+    return StoredBatch(
         len(news),
         announced,
         sum(message.problem is not None for message, _, _ in news),
@@ -251,7 +254,7 @@ def _row(message: Message, published_at: datetime, received_at: datetime, shop_i
     )
 
 
-def _added(reading: Reading, batch: MessageBatch, stored: _Stored) -> Reading:
+def _added(reading: Reading, batch: MessageBatch, stored: StoredBatch) -> Reading:
     lags = [lag for lag in (reading.lag_seconds, stored.lag_seconds) if lag is not None]
     return reading._replace(
         delivered=reading.delivered + len(batch.messages),
