@@ -62,9 +62,7 @@ def messages_sensor(
         return dg.SensorResult(
             run_requests=[request(sync_messages.name, day, day, counter, config=config)], cursor=str(counter + 1)
         )
-    if any(reading.failure and reading.failure.retryable for reading in readings):
-        # A red tick is what a person sees, once a pause that grows. What is not permitted is said, not red: the channel
-        # may be missing for good.
+    if any(reading.is_alarming for reading in readings):
         raise dg.Failure(said)
     waiting = f"{sum(due.values())} orders wait for run {at_work[0][:8]}" if due else "no details are due"
     return dg.SkipReason(f"{waiting}; {said}")

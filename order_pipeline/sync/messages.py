@@ -13,17 +13,18 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from order_pipeline.platforms.protocol import Message, MessageBatch
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.announcements import believed_publication, is_known, wait_seconds
 from order_pipeline.sync.sellers import introduce, route
 from order_pipeline.sync.storing import store_call_log
-from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallError
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallError, ThrottledError
+from order_pipeline.warehouse.database import in_transaction, transaction
 from order_pipeline.warehouse.message_queues import (
     Seller,
     note_failure,
@@ -152,23 +153,27 @@ def read_queue_of(queue: MessageQueue, engine: Engine, *, seconds: float = READI
         try:
             reading = _read(queue, engine, began + seconds)
         finally:
-            with transaction(engine) as connection:
-                for access in queue.accesses:
-                    store_call_log(connection, access)
+            calls = [call for access in queue.accesses for call in access.calls.drain()]
+            in_transaction(engine, partial(store_call_log, calls=calls))
         if reading.failure:
             # Its message is made for people; a traceback would bury it.
             logger.warning("%s: %s", queue.name, reading.failure)
-            with transaction(engine) as connection:
-                pause = pause_seconds(reading.failure, state.failures)
-                note_failure(connection, queue.app_key, queue.group, str(reading.failure), pause)
-    calls = sum(access.calls.total for access in queue.accesses) - calls_before
-    return reading._replace(calls=calls, seconds=time.monotonic() - began)
+            pause = pause_seconds(reading.failure, state.failures)
+            problem = str(reading.failure)
+            in_transaction(
+                engine, lambda connection: note_failure(connection, queue.app_key, queue.group, problem, pause)
+            )
+    made = sum(access.calls.total for access in queue.accesses) - calls_before
+    return reading._replace(calls=made, seconds=time.monotonic() - began)
 
 
 def pause_seconds(failure: CallError, failures_before: int) -> float:
     """Return how long a queue is left alone after a failure. Pure."""
     if isinstance(failure, AuthorizationError | CallerError):
         return REFUSED_PAUSE_SECONDS
+    if isinstance(failure, ThrottledError):
+        # A day's quota can be lifted before its end.
+        return min(failure.ban_seconds, REFUSED_PAUSE_SECONDS)
     return float(min(FIRST_PAUSE_SECONDS * 2 ** min(failures_before, 10), LONGEST_PAUSE_SECONDS))
 
 
@@ -198,7 +203,8 @@ def store_batch(queue: MessageQueue, sellers: Sequence[Seller], engine: Engine, 
         for message in batch.messages
     ]
     platform = queue.accesses[0].shop.platform
-    with transaction(engine) as connection:
+
+    def store(connection: Connection) -> StoredBatch:
         new_ids = store_messages(
             connection,
             queue.app_key,
@@ -213,28 +219,33 @@ def store_batch(queue: MessageQueue, sellers: Sequence[Seller], engine: Engine, 
             if seller.seller_id is None and seller.seller_nick is not None and len(learnt) == 1:
                 note_seller_id(connection, queue.app_key, seller.shop_id, str(learnt.pop()))
             named = [(message.order_id, at) for message, at in mine if message.order_id]
-            known = known_details(connection, seller.shop_id, sorted({order_id for order_id, _ in named}))
-            announced += say_announced(
-                connection,
-                seller.shop_id,
-                CHANNEL,
-                [
-                    Announced(order_id, at, wait_seconds(at, batch.received_at))
-                    for order_id, at in named
-                    if not is_known(at, known.get(order_id))
-                ],
-            )
+            announced += _announce(connection, seller.shop_id, named, batch.received_at)
         lags = [(batch.received_at - at).total_seconds() for _, at, _ in news]
         lag = max(0.0, *lags) if lags else None
         note_read(connection, queue.app_key, queue.group, lag)
-    return StoredBatch(
-        len(news),
-        announced,
-        sum(message.problem is not None for message, _, _ in news),
-        sum(not message.known_topic for message, _, _ in news),
-        sum(shop_id is None for _, _, shop_id in news),
-        lag,
-    )
+        return StoredBatch(
+            len(news),
+            announced,
+            sum(message.problem is not None for message, _, _ in news),
+            sum(not message.known_topic for message, _, _ in news),
+            sum(shop_id is None for _, _, shop_id in news),
+            lag,
+        )
+
+    return in_transaction(engine, store)
+
+
+def _announce(
+    connection: Connection, shop_id: str, named: Sequence[tuple[str, datetime]], received_at: datetime
+) -> int:
+    """Put the orders on the worklist whose details in the tables will not do for what was published."""
+    known = known_details(connection, shop_id, sorted({order_id for order_id, _ in named}))
+    announced = [
+        Announced(order_id, at, wait_seconds(at, received_at))
+        for order_id, at in named
+        if not is_known(at, known.get(order_id))
+    ]
+    return say_announced(connection, shop_id, CHANNEL, announced)
 
 
 def _row(message: Message, published_at: datetime, received_at: datetime, shop_id: str | None) -> MessageRow:

@@ -7,11 +7,14 @@ themselves (messages.py). Waits are by this server's clock, which all processes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from order_pipeline.warehouse.database import DatabaseUnreachableError
 
 # First key of the readers' advisory locks: any number that nobody else uses in this database.
 READER_LOCKS = 7_302_443
@@ -43,7 +46,11 @@ class Seller(NamedTuple):
 def only_reader(engine: Engine, app_key: str, group: str) -> Iterator[bool]:
     """Be the only reader of a queue while the block runs; yields False when another process is."""
     keys = {"locks": READER_LOCKS, "queue": f"{app_key}/{group}"}
-    with engine.connect() as connection:
+    try:
+        session = engine.connect()
+    except OperationalError as error:
+        raise DatabaseUnreachableError("the warehouse", "ORDER_PIPELINE_DATABASE_URL", engine, error) from error
+    with session as connection:
         taken = connection.execute(text("SELECT pg_try_advisory_lock(:locks, hashtext(:queue))"), keys).scalar_one()
         # Out of the transaction: an idle one would keep vacuum from cleaning.
         connection.commit()
@@ -51,8 +58,10 @@ def only_reader(engine: Engine, app_key: str, group: str) -> Iterator[bool]:
             yield bool(taken)
         finally:
             if taken:
-                connection.execute(text("SELECT pg_advisory_unlock(:locks, hashtext(:queue))"), keys)
-                connection.commit()
+                # Where the session is gone, so is the lock.
+                with suppress(DBAPIError):
+                    connection.execute(text("SELECT pg_advisory_unlock(:locks, hashtext(:queue))"), keys)
+                    connection.commit()
 
 
 def read_queue(connection: Connection, app_key: str, group: str) -> QueueState:
