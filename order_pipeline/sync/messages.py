@@ -93,6 +93,14 @@ class Reading(NamedTuple):
     seconds: float = 0.0
 
     @property
+    def is_alarming(self) -> bool:
+        """Whether a person shall see red: once a pause, and the pauses grow.
+
+        What is not permitted is said and not red, as the channel may be missing for good; nor is a ban, which ends.
+        """
+        return self.failure is not None and self.failure.retryable and not isinstance(self.failure, ThrottledError)
+
+    @property
     def words(self) -> str:
         """The finding with numbers, for a skip reason or a check."""
         if self.failure:
@@ -158,11 +166,14 @@ def read_queue_of(queue: MessageQueue, engine: Engine, *, seconds: float = READI
         if reading.failure:
             # Its message is made for people; a traceback would bury it.
             logger.warning("%s: %s", queue.name, reading.failure)
-            pause = pause_seconds(reading.failure, state.failures)
-            problem = str(reading.failure)
-            in_transaction(
-                engine, lambda connection: note_failure(connection, queue.app_key, queue.group, problem, pause)
+            note = partial(
+                note_failure,
+                app_key=queue.app_key,
+                group=queue.group,
+                problem=str(reading.failure),
+                pause_seconds=pause_seconds(reading.failure, state.failures),
             )
+            in_transaction(engine, note)
     made = sum(access.calls.total for access in queue.accesses) - calls_before
     return reading._replace(calls=made, seconds=time.monotonic() - began)
 

@@ -15,7 +15,7 @@ from order_pipeline.sync.enrichment import drain
 from order_pipeline.sync.messages import FIRST_PAUSE_SECONDS, REFUSED_PAUSE_SECONDS, read_messages
 from order_pipeline.traffic.breaker import Breaker, Kind
 from order_pipeline.traffic.breaker_rule import BreakerSettings
-from order_pipeline.traffic.errors import AuthorizationError, TransientError
+from order_pipeline.traffic.errors import AuthorizationError, ThrottledError, TransientError
 from order_pipeline.traffic.gate import Gate
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.message_queues import hearing, only_reader
@@ -352,6 +352,15 @@ def test_a_queue_that_stumbles_is_left_alone_for_longer_each_time(engine: Engine
     play.marketplace.faults.clear()
     read_messages([access], engine)
     assert rows(engine, "SELECT failures, problem FROM sync.message_queue") == [(0, None)]
+
+
+def test_a_ban_is_waited_out_without_alarm(engine: Engine, play: Play) -> None:
+    access = loaded(engine, play)
+    play.marketplace.faults.switch_on(Fault(name="ban", method=CONSUME, seconds=1800))
+    (reading,) = read_messages([access], engine)
+    assert isinstance(reading.failure, ThrottledError)
+    assert not reading.is_alarming
+    assert rows(engine, "SELECT extract(epoch FROM paused_until - now()) > 1700 FROM sync.message_queue") == [True]
 
 
 def test_one_reader_at_a_time(engine: Engine, play: Play) -> None:
