@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -150,6 +153,51 @@ def test_a_lost_confirmation_brings_the_messages_again_and_they_are_stored_once(
     assert again.delivered - again.new == 30
     assert again.announced <= again.new
     assert rows(engine, "SELECT count(*) FROM raw.message WHERE deliveries = 2") == [30]
+    play.clock.advance(301)
+    last = hear(engine, access)
+    assert last.delivered == last.new
+
+
+def test_a_reader_that_is_killed_between_storing_and_confirming_loses_and_doubles_nothing(
+    engine: Engine, play: Play, warehouse_url: str
+) -> None:
+    access = loaded(engine, play)
+    for tid in tids(play)[:20]:
+        play.marketplace.edit_memo(SHOP, tid, "killed")
+    play.clock.advance(5)
+    script = f"""
+import os, signal
+from datetime import datetime
+from order_pipeline.configuration import Shop
+from order_pipeline.platforms.taobao.platform import TaobaoCredentials, TaobaoPlatform
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.messages import read_messages
+from order_pipeline.traffic.call_log import CallLog
+from order_pipeline.warehouse.database import connect
+
+class Killed(TaobaoPlatform):
+    def confirm_messages(self, group, message_ids):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+names = dict(gateway_url={access.shop.gateway_url!r}, app_key={access.shop.app_key!r},
+             app_secret={access.shop.app_secret!r}, session_key={access.shop.session_key!r})
+shop, calls = Shop(id={SHOP!r}, platform="taobao", **names), CallLog()
+now = datetime.fromisoformat({play.now.isoformat()!r})
+platform = Killed(TaobaoCredentials(shop_id=shop.id, **names), calls, clock=lambda: now)
+read_messages([ShopAccess(shop, platform, calls)], connect({warehouse_url!r}))
+"""
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert rows(engine, "SELECT count(*), max(deliveries) FROM raw.message") == [(20, 1)]
+    # What it stored is on the worklist already; the lock went with it.
+    drain(access, engine)
+    assert proof(engine, access, play.server.url).equal
+    play.clock.advance(301)
+    details = access.calls.total_by_method[DETAIL]
+    again = hear(engine, access)
+    assert again.delivered - again.new == 20
+    assert access.calls.total_by_method[DETAIL] - details == again.announced <= again.new
+    assert rows(engine, "SELECT count(*) FROM raw.message WHERE deliveries = 2") == [20]
     play.clock.advance(301)
     last = hear(engine, access)
     assert last.delivered == last.new
