@@ -31,7 +31,7 @@ MESSAGE_SECONDS = 5
 # A backlog is read for so long; Dagster ends a tick after sixty seconds, and the next one goes on.
 TICK_SECONDS = 10.0
 # A run has its first call out about so long after it was asked for: what is due by then is due for it.
-RUN_START_SECONDS = 4.0
+RUN_START_SECONDS = 3.0
 
 # Each of them drains the worklist at its end.
 DRAINING = (load_history.name, sync_orders.name, sync_messages.name)
