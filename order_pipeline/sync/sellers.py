@@ -49,7 +49,7 @@ def route(message: Message, sellers: Sequence[Seller]) -> str | None:
 def introduce(
     app_key: str, accesses: Sequence[ShopAccess], engine: Engine, ends_at: float
 ) -> tuple[list[Seller], list[str]]:
-    """Permit the shops' messages and learn their sellers where that is due; return who they are.
+    """Permit the shops' messages and learn their sellers where that is due; return who they are, and who else is there.
 
     And, a sentence a shop, which shops have no messages and why. A shop that is refused holds up no other; whose turn
     has not come by ``ends_at`` (monotonic) has it the next time.
@@ -57,7 +57,7 @@ def introduce(
     by_id = {access.shop.id: access for access in accesses}
     with transaction(engine) as connection:
         sellers = read_sellers(connection, app_key, list(by_id))
-    for seller in sellers:
+    for seller in sellers[: len(by_id)]:
         if time.monotonic() > ends_at:
             break
         platform = by_id[seller.shop_id].platform

@@ -127,18 +127,27 @@ def note_failure(connection: Connection, app_key: str, group: str, problem: str,
 
 
 def read_sellers(connection: Connection, app_key: str, shop_ids: Sequence[str]) -> list[Seller]:
-    """Return what is known of these shops, in their order; of a new one that everything is due."""
+    """Return what is known of these shops, in their order; of a new one that everything is due.
+
+    Behind them the app's other shops that are in use, of which nothing is due: who reads for some of the shops finds
+    the messages of all. A shop is in use as long as somebody renews its permit, or tries to.
+    """
     rows = connection.execute(
         text("""
             SELECT wanted.shop_id, seller_nick, seller_id, permitted_at IS NOT NULL, problem,
-                   coalesce(permit_at <= now(), true), seller_nick IS NULL AND coalesce(ask_at <= now(), true)
+                   coalesce(permit_at <= now(), true), seller_nick IS NULL AND coalesce(ask_at <= now(), true),
+                   wanted.number
             FROM unnest(cast(:shop_ids AS text[])) WITH ORDINALITY AS wanted (shop_id, number)
             LEFT JOIN sync.message_seller held ON held.app_key = :app_key AND held.shop_id = wanted.shop_id
-            ORDER BY wanted.number
+            UNION ALL
+            SELECT shop_id, seller_nick, seller_id, permitted_at IS NOT NULL, NULL, false, false, NULL
+            FROM sync.message_seller
+            WHERE app_key = :app_key AND NOT shop_id = ANY(:shop_ids) AND permit_at > now() - interval '1 day'
+            ORDER BY 8 NULLS LAST, 1
         """),
         {"app_key": app_key, "shop_ids": list(shop_ids)},
     )
-    return [Seller(*row) for row in rows]
+    return [Seller(*row[:-1]) for row in rows]
 
 
 def note_permit(connection: Connection, app_key: str, shop_id: str, problem: str | None, again_seconds: float) -> None:

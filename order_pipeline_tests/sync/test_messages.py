@@ -338,6 +338,20 @@ def test_the_messages_of_an_app_go_to_the_shops_of_their_sellers(engine: Engine,
 
 
 @pytest.mark.parametrize("play", [{"shops": (DEMO_SHOP, SISTER)}], indirect=True)
+def test_who_reads_for_one_shop_takes_nothing_away_from_the_others(engine: Engine, play: Play) -> None:
+    one, other = play.access(), play.access(id=SISTER.id, session_key=SISTER.session_key)
+    for access in (one, other):
+        pass_over(engine, access)
+    read_messages([one, other], engine)
+    play.clock.advance(30)
+    play.marketplace.edit_memo(SISTER.id, tids(play, SISTER.id)[0], "of the other")
+    play.clock.advance(5)
+    assert hear(engine, one).strangers == 0
+    drain(other, engine)
+    assert proof(engine, other, play.server.url).equal
+
+
+@pytest.mark.parametrize("play", [{"shops": (DEMO_SHOP, SISTER)}], indirect=True)
 def test_a_seller_without_a_shop_of_ours_is_kept_and_looked_for_nowhere(engine: Engine, play: Play) -> None:
     sister = play.access(id=SISTER.id, session_key=SISTER.session_key)
     sister.platform.permit_messages()
