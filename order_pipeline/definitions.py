@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from order_pipeline.assets.messages import order_messages
 from order_pipeline.assets.orders import fullinfo_orders
 from order_pipeline.assets.pages import history_pages, increment_pages
 from order_pipeline.assets.proof import daily_reconciliation
@@ -23,7 +24,7 @@ from order_pipeline.resources.warehouse import WarehouseResource
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Assemble the code location; tests and commands pass resources of their own."""
     return dg.Definitions(
-        assets=[history_pages, increment_pages, fullinfo_orders, daily_reconciliation],
+        assets=[history_pages, increment_pages, order_messages, fullinfo_orders, daily_reconciliation],
         asset_checks=order_checks,
         jobs=jobs,
         schedules=schedules,

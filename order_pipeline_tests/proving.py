@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from order_pipeline.commands.proof import Proof, compare, read_truth
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.due import due_work
 from order_pipeline.sync.enrichment import drain
 from order_pipeline.sync.listing import list_changes, list_history
+from order_pipeline.sync.messages import Reading, read_messages
 from order_pipeline.warehouse.database import transaction
 
 
@@ -34,3 +35,16 @@ def pass_over(engine: Engine, access: ShopAccess) -> list[date]:
     if work.changed_days:
         drain(access, engine)
     return [*work.history_days, *work.changed_days]
+
+
+def now_due(engine: Engine) -> None:
+    """Let what waits for a later time be due: the worklist's own waits are by the database's clock."""
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE sync.pending_order SET due_at = now() WHERE due_at < 'infinity'"))
+
+
+def hear(engine: Engine, access: ShopAccess) -> Reading:
+    """Do what the sensor of messages and its run do, without Dagster: read, then fetch what is announced."""
+    (reading,) = read_messages([access], engine)
+    drain(access, engine)
+    return reading

@@ -7,6 +7,7 @@ import dagster as dg
 
 from order_pipeline.assets import authorization
 from order_pipeline.assets.configs import DetailsConfig
+from order_pipeline.assets.messages import order_messages
 from order_pipeline.assets.pages import BACKFILL, history_pages, increment_pages
 from order_pipeline.assets.partitions import daily, partition_days
 from order_pipeline.assets.reports import named_failures, table
@@ -23,7 +24,7 @@ from order_pipeline.warehouse.worklist import say_again
 
 
 @dg.asset(
-    deps=[history_pages, increment_pages],
+    deps=[history_pages, increment_pages, order_messages],
     partitions_def=daily,
     group_name="orders",
     owners=["team:order-data"],

@@ -19,6 +19,11 @@ sync_orders = dg.define_asset_job(
     dg.AssetSelection.assets("increment_pages", "fullinfo_orders") - _nightly_checks,
     description="What changed since the watermark, with details. Small and often, so without the nightly checks.",
 )
+sync_messages = dg.define_asset_job(
+    "sync_messages",
+    dg.AssetSelection.assets("order_messages", "fullinfo_orders") - _nightly_checks,
+    description="What the platform's messages announce, with details. Small and often, like sync_orders.",
+)
 close_day = dg.define_asset_job(
     "close_day",
     dg.AssetSelection.assets("increment_pages", "fullinfo_orders"),
@@ -31,4 +36,4 @@ reconcile = dg.define_asset_job(
     "day again.",
 )
 
-jobs = [load_history, sync_orders, close_day, reconcile]
+jobs = [load_history, sync_orders, sync_messages, close_day, reconcile]

@@ -1,15 +1,15 @@
-"""What runs because there is work.
+"""What runs because the lists or the worklist show work.
 
-Belongs here: looking, cheaply, whether there is. Not here: doing it.
+Belongs here: looking, cheaply, whether there is. Not here: doing it, messages (message_sensor.py).
 """
 
 from collections.abc import Sequence
-from datetime import date
 
 import dagster as dg
-from dagster import DagsterRunStatus, RunsFilter
 
 from order_pipeline.automation.jobs import load_history, sync_orders
+from order_pipeline.automation.message_sensor import messages_sensor
+from order_pipeline.automation.requests import request, runs_at_work
 from order_pipeline.configuration import ConfigurationError
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
@@ -19,13 +19,9 @@ from order_pipeline.warehouse.database import DatabaseUnreachableError
 
 # A poll costs one call a shop; the platform's freshness at rest is about this.
 POLL_SECONDS = 15
-
-RUNNING = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-]
+# Two of these at once would only list the same windows twice. A run for messages is none of them: in a busy shop one
+# is nearly always at work.
+LISTING = (load_history.name, sync_orders.name)
 
 
 @dg.sensor(
@@ -38,7 +34,7 @@ def orders_sensor(
     context: dg.SensorEvaluationContext, warehouse: WarehouseResource, shops: ShopsResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Start a run where there is work and none is at it; otherwise say what was looked at."""
-    at_work = _runs_at_work(context.instance)
+    at_work = runs_at_work(context.instance, LISTING)
     if at_work:
         return dg.SkipReason(f"run {at_work[0][:8]} is at work")
     try:
@@ -66,31 +62,9 @@ def run_requests(works: Sequence[DueWork], counter: int) -> list[dg.RunRequest]:
     """
     history = sorted({day for work in works for day in work.history_days})
     if history:
-        return [_request(load_history.name, history[0], history[-1], counter)]
+        return [request(load_history.name, history[0], history[-1], counter)]
     changed = sorted({day for work in works for day in work.changed_days})
-    return [_request(sync_orders.name, changed[0], changed[-1], counter)] if changed else []
+    return [request(sync_orders.name, changed[0], changed[-1], counter)] if changed else []
 
 
-def _request(job: str, first: date, last: date, counter: int) -> dg.RunRequest:
-    days = {
-        "dagster/asset_partition_range_start": first.isoformat(),
-        "dagster/asset_partition_range_end": last.isoformat(),
-    }
-    return dg.RunRequest(
-        run_key=f"{job}:{first}:{last}:{counter}",
-        job_name=job,
-        partition_key=first.isoformat() if first == last else None,
-        tags={"order_pipeline/reason": "sensor"} | (days if first != last else {}),
-    )
-
-
-def _runs_at_work(instance: dg.DagsterInstance) -> list[str]:
-    """Return the ids of unfinished runs of our jobs; two at once would only list the same windows twice."""
-    return [
-        run.run_id
-        for job in (load_history, sync_orders)
-        for run in instance.get_runs(RunsFilter(job_name=job.name, statuses=RUNNING), limit=1)
-    ]
-
-
-sensors = [orders_sensor]
+sensors = [orders_sensor, messages_sensor]

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from order_pipeline.commands.runs import RunOutcome, run_job
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.due import DueWork, due_work, no_work
+from order_pipeline.sync.messages import read_messages
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.worklist import depth
@@ -34,15 +35,19 @@ class Pass(NamedTuple):
 
 
 def run_pass(instance: dg.DagsterInstance, engine: Engine, accesses: Sequence[ShopAccess]) -> Pass:
-    """Run what is due for these shops: the first load, the changes up to now, the details. Stop after a failed run.
+    """Run what is due for these shops: the first load, messages and changes up to now, the details.
 
-    What changes meanwhile is the next pass's. Raises ShopsFailedError when a shop cannot be asked what is due.
+    A failed run ends it; what changes meanwhile is the next pass's.
+
+    Raises ShopsFailedError when a shop cannot be asked what is due.
     """
     shop_ids = [access.shop.id for access in accesses]
     runs: list[RunOutcome] = []
     history = _due_days(accesses, engine, lambda work: work.history_days)
     if history:
         runs += load_history(instance, history, shop_ids)
+    # What they announce is due with the changes; a queue that cannot be read is logged, and the lists bring the same.
+    read_messages(accesses, engine)
     for is_second in (False, True):
         if runs and not runs[-1].success:
             break

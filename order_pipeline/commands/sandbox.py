@@ -95,7 +95,7 @@ def serve_sandbox(
             session_key=DEMO_SHOP.session_key,
             oauth_url=f"{url}/oauth",
         )
-        content = {"url": url, "pid": os.getpid(), "shops": [msgspec.to_builtins(shop)]}
+        content = {"url": url, "pid": os.getpid(), "parent": parent, "shops": [msgspec.to_builtins(shop)]}
         fresh = place.with_suffix(".new")
         fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
         fresh.replace(place)
@@ -127,7 +127,7 @@ def serve_sandbox(
 @contextmanager
 def sandbox_process(choice: SandboxChoice) -> Iterator[str]:
     """Run a sandbox in a process of its own, or join the one that runs, and yield its address."""
-    held = running_sandbox()
+    held = _lasting_sandbox()
     if held:
         yield str(held["url"])
         return
@@ -149,6 +149,19 @@ def sandbox_process(choice: SandboxChoice) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _lasting_sandbox() -> dict[str, object] | None:
+    """Return the sandbox that runs here, once it is clear that it is not about to end with a parent that is gone."""
+    import psutil
+
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        held = running_sandbox()
+        if held is None or held["parent"] is None or psutil.pid_exists(int(str(held["parent"]))):
+            return held
+        time.sleep(0.1)
+    return None
 
 
 def _end_with(parent: int) -> None:

@@ -21,6 +21,7 @@ from order_pipeline.sync.renewal import days_left, describe
 from order_pipeline.sync.windows import HISTORY_DAYS, day_of, due_history_days
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.message_queues import hearing
 from order_pipeline.warehouse.orders import count_orders
 from order_pipeline.warehouse.proofs import proven
 from order_pipeline.warehouse.quarantine import open_records
@@ -43,6 +44,7 @@ def gather(
             loaded = loaded_history_days(connection, shop_id)
             waiting = depth(connection, shop_id)
             proofs = proven(connection, shop_id, day_of(now) - timedelta(days=HISTORY_DAYS))
+            messages = hearing(connection, shop_id)
             rows.append(
                 {
                     "shop": shop_id,
@@ -55,6 +57,9 @@ def gather(
                     "details_later": waiting.later,
                     "details_unavailable": waiting.unavailable,
                     "oldest_due_seconds": waiting.oldest_due_seconds,
+                    "messages_read_seconds_ago": messages.read_seconds_ago,
+                    "messages_lag_seconds": messages.lag_seconds,
+                    "messages_problem": messages.problem,
                     "quarantined": len(open_records(connection, [shop_id])),
                     "last_proven_day": proofs.last_equal_day.isoformat() if proofs.last_equal_day else None,
                     "days_red": proofs.days_red,
@@ -79,6 +84,16 @@ def session_state(engine: Engine, shop: Shop, now: datetime) -> dict[str, Any]:
         "token": describe(row, now) if row else None,
         "token_days_left": days_left(row.ends_at, now) if row else None,
     }
+
+
+def _heard(row: dict[str, Any]) -> str:
+    """Return in words how a shop's messages come in."""
+    if row["messages_problem"]:
+        return f"[yellow]no messages:[/] {escape(row['messages_problem'])}"
+    ago, lag = row["messages_read_seconds_ago"], row["messages_lag_seconds"]
+    if ago is None:
+        return "messages never read yet"
+    return f"messages read {ago:.0f} s ago" + ("" if lag is None else f", {lag:.0f} s after publication")
 
 
 def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
@@ -117,6 +132,7 @@ def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
             console.print(f"[red]left alone:[/] shop {row['shop']}: {escape(row['held'])}", soft_wrap=True)
         if row["token"]:
             console.print(f"shop {row['shop']}: {escape(row['token'])}", soft_wrap=True)
+        console.print(f"shop {row['shop']}: {_heard(row)}", soft_wrap=True)
     calls = state["calls_24h"]
     console.print(
         "calls in the last 24 h: " + (", ".join(f"{name} {count:,}" for name, count in calls.items()) or "none")

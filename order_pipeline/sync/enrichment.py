@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -17,6 +16,13 @@ from sqlalchemy import Connection, Engine
 
 from order_pipeline.platforms.protocol import OrderDetail
 from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.announcements import (
+    DOUBTED_ATTEMPTS,
+    SAME_SECOND_MARGIN,
+    is_doubtful,
+    known_until,
+    wait_seconds,
+)
 from order_pipeline.sync.storing import StoredDetails, store_call_log, store_details
 from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallError, NotFoundError, ThrottledError
 from order_pipeline.warehouse.database import in_transaction
@@ -27,8 +33,6 @@ DETAIL_THREADS = 8
 # A transaction for 200 orders: its fixed cost is shared, and a crash costs 200 calls at most.
 ORDERS_PER_BATCH = 200
 
-# A detail asked for this soon after its own modified second may miss a change later in that second (architecture §3).
-SAME_SECOND_MARGIN = timedelta(seconds=2)
 SAME_SECOND_WAIT_SECONDS = 3.0
 
 FIRST_BACKOFF_SECONDS = 15.0
@@ -78,6 +82,9 @@ def outcome_of(fetched: Fetched, refusal: str | None = None) -> Outcome:
     if refusal:
         return _outcome(pending, UNTIL_SAID_AGAIN, f"quarantined: {refusal}")
     if isinstance(answer, NotFoundError):
+        if pending.announced_at and pending.attempts < DOUBTED_ATTEMPTS:
+            # A message can be quicker than the order it announces.
+            return _outcome(pending, _backoff_seconds(pending.attempts), str(answer))
         return _outcome(pending, UNTIL_SAID_AGAIN, f"the platform does not serve its details: {answer.reason}")
     if isinstance(answer, CallerError):
         return _outcome(pending, UNTIL_SAID_AGAIN, str(answer))
@@ -91,9 +98,17 @@ def outcome_of(fetched: Fetched, refusal: str | None = None) -> Outcome:
         stale = f"the details are of {modified:%F %T}, older than the list said ({pending.seen_modified:%F %T})"
         given_up = pending.attempts >= STALE_ATTEMPTS
         return _outcome(pending, UNTIL_SAID_AGAIN if given_up else _backoff_seconds(pending.attempts), stale)
-    if answer.answer.sent_at - modified < SAME_SECOND_MARGIN:
-        return Outcome(pending.order_id, pending.version, modified, SAME_SECOND_WAIT_SECONDS, None)
-    return Outcome(pending.order_id, pending.version, modified, None, None)
+    asked_at = answer.answer.sent_at
+    again: float | None = None
+    problem = None
+    if pending.announced_at and known_until(asked_at) < pending.announced_at:
+        again = wait_seconds(pending.announced_at, asked_at)
+    elif pending.announced_at and is_doubtful(pending.announced_at, modified, pending.attempts):
+        again = _backoff_seconds(pending.attempts)
+        problem = f"the details are of {modified:%F %T}, though a message of {pending.announced_at:%F %T} says more"
+    elif asked_at - modified < SAME_SECOND_MARGIN:
+        again = SAME_SECOND_WAIT_SECONDS
+    return Outcome(pending, modified, known_until(asked_at), again, problem)
 
 
 def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) -> Enrichment:
@@ -176,7 +191,7 @@ def _load(access: ShopAccess, engine: Engine, fetched: Sequence[Fetched]) -> Dra
 
 
 def _outcome(pending: PendingOrder, due_again: float, problem: str) -> Outcome:
-    return Outcome(pending.order_id, pending.version, None, due_again, problem)
+    return Outcome(pending, None, None, due_again, problem)
 
 
 def _backoff_seconds(attempts: int) -> float:

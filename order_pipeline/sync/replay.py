@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 from order_pipeline.platforms.protocol import Order
 from order_pipeline.sync.access import read_stored_record
 from order_pipeline.sync.actor import actor
-from order_pipeline.sync.enrichment import SAME_SECOND_MARGIN
+from order_pipeline.sync.announcements import SAME_SECOND_MARGIN
 from order_pipeline.sync.storing import DETAIL, values_row
 from order_pipeline.warehouse.database import in_transaction
 from order_pipeline.warehouse.orders import Source, holds_version, merge_orders

@@ -55,6 +55,7 @@ class Gate:
         *,
         attempted: str,
         prepare: Callable[[], object] | None = None,
+        patience_seconds: float = LONGEST_WAIT_SECONDS,
     ) -> T:
         """Make a call when it may be made, again while that helps, and return what it brings.
 
@@ -68,9 +69,10 @@ class Gate:
             attempted: for messages, the call and what it is about.
             prepare: done before each attempt asks for its place in the budget, as it may take its time: a departure
                 that is granted has to be left at.
+            patience_seconds: how long an attempt waits for the budget, at most LONGEST_WAIT_SECONDS.
 
         Raises:
-            HeldBackError: the budget does not let it leave within three minutes, or a long ban holds.
+            HeldBackError: the budget does not let it leave within that time, or a longer ban holds.
             BreakerOpenError: too many calls fail.
             CallError: of the last attempt.
 
@@ -84,7 +86,7 @@ class Gate:
                 prepare()
             admission = self.breaker.admit(kind, attempted) if self.breaker else Admission(kind)
             if self.budget:
-                waited += self.budget.acquire(attempted)
+                waited += self.budget.acquire(attempted, patience_seconds)
             try:
                 answer = make()
             except ThrottledError as error:

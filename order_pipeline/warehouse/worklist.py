@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
@@ -23,6 +23,8 @@ from order_pipeline.warehouse.copying import copy_rows, staging_table
 WORKER_LOCKS = 7_302_442
 # A batch takes seconds; ten minutes means that its worker hangs or lost its session behind a pooler.
 LEASE = timedelta(minutes=10)
+# What lists saw of an order that only a message has spoken of: nothing that its details could be older than.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Said(NamedTuple):
@@ -32,25 +34,45 @@ class Said(NamedTuple):
     modified: datetime
 
 
+class Announced(NamedTuple):
+    """A message says that an order changed, at or before that platform time. It is not done before ``in_seconds``."""
+
+    order_id: str
+    published_at: datetime
+    in_seconds: float
+
+
+class KnownDetail(NamedTuple):
+    """Which details of an order are in the tables: its modified, and the platform time when they were asked for."""
+
+    modified: datetime
+    asked_at: datetime
+
+
 class PendingOrder(NamedTuple):
-    """An order taken from the worklist. ``version`` is handed back when it is cleared."""
+    """An order taken from the worklist, with what was said about it by then.
+
+    ``seen_modified`` is from lists (EPOCH: none listed it), ``announced_at`` from messages.
+    """
 
     order_id: str
     seen_modified: datetime
     version: int
     attempts: int
+    announced_at: datetime | None = None
 
 
 class Outcome(NamedTuple):
     """What came of an order that was taken: done when ``due_again`` is None.
 
-    ``loaded_modified`` is the modified time of the detail that was loaded; the order stays on the list while a
-    newer one has been seen. ``due_again`` in seconds from now; infinite: until somebody says something newer.
+    ``loaded_modified`` is the modified time of the detail that was loaded, ``known_until`` the platform time up to
+    which it holds every change; the order stays on the list while a newer modified has been seen, or a later change
+    was announced. ``due_again`` in seconds from now; infinite: until somebody says something newer.
     """
 
-    order_id: str
-    version: int
+    pending: PendingOrder
     loaded_modified: datetime | None
+    known_until: datetime | None
     due_again: float | None
     problem: str | None
 
@@ -84,10 +106,62 @@ def say_changed(connection: Connection, shop_id: str, channel: str, said: Iterab
             WHERE o.detail_modified_at IS NULL OR o.detail_modified_at < s.seen_modified
             ORDER BY s.order_id
             ON CONFLICT (shop_id, order_id) DO UPDATE
-            SET seen_modified = excluded.seen_modified, channel = excluded.channel, version = held.version + 1,
-                said_at = now(), due_at = now(), attempts = 0, last_problem = NULL
+            SET seen_modified = excluded.seen_modified, channel = excluded.channel, said_at = now(), due_at = now(),
+                attempts = 0, last_problem = NULL
             WHERE excluded.seen_modified > held.seen_modified
         """)
+    )
+    return int(result.rowcount)
+
+
+def known_details(connection: Connection, shop_id: str, order_ids: Sequence[str]) -> dict[str, KnownDetail]:
+    """Return which details are in the tables, of orders where no list has shown anything newer since."""
+    rows = connection.execute(
+        text("""
+            SELECT order_id, detail_modified_at, sent_at FROM core.orders
+            WHERE shop_id = :shop_id AND order_id = ANY(:order_ids) AND source = 'detail'
+        """),
+        {"shop_id": shop_id, "order_ids": list(order_ids)},
+    )
+    return {order_id: KnownDetail(modified, asked_at) for order_id, modified, asked_at in rows}
+
+
+def say_announced(connection: Connection, shop_id: str, channel: str, announced: Sequence[Announced]) -> int:
+    """Put orders on the worklist that messages announce a change of; return how many are new, one row an order.
+
+    A later one wakes an order that waits. Where somebody is at the order, it is due again once what he fetches has
+    turned out to be older than the message.
+    """
+    newest: dict[str, Announced] = {}
+    for each in announced:
+        if each.order_id not in newest or newest[each.order_id].published_at < each.published_at:
+            newest[each.order_id] = each
+    if not newest:
+        return 0
+    given = [newest[order_id] for order_id in sorted(newest)]
+    result = connection.execute(
+        text("""
+            INSERT INTO sync.pending_order AS held
+                (shop_id, order_id, seen_modified, announced_at, channel, due_at)
+            SELECT :shop_id, s.order_id, :epoch, s.published_at, :channel, now() + make_interval(secs => s.wait)
+            FROM unnest(cast(:order_ids AS text[]), cast(:published AS timestamptz[]),
+                        cast(:waits AS double precision[])) AS s (order_id, published_at, wait)
+            ORDER BY s.order_id
+            ON CONFLICT (shop_id, order_id) DO UPDATE
+            SET announced_at = excluded.announced_at, channel = excluded.channel, said_at = now(), attempts = 0,
+                last_problem = NULL,
+                due_at = CASE WHEN held.leased_until > now() THEN excluded.due_at
+                              ELSE least(held.due_at, excluded.due_at) END
+            WHERE excluded.announced_at > coalesce(held.announced_at, '-infinity')
+        """),
+        {
+            "shop_id": shop_id,
+            "epoch": EPOCH,
+            "channel": channel,
+            "order_ids": [each.order_id for each in given],
+            "published": [each.published_at for each in given],
+            "waits": [each.in_seconds for each in given],
+        },
     )
     return int(result.rowcount)
 
@@ -148,7 +222,7 @@ def take(connection: Connection, shop_id: str, worker_key: int, limit: int) -> l
             UPDATE sync.pending_order p
             SET leased_by = :worker, leased_until = now() + :lease, attempts = p.attempts + 1
             FROM due WHERE p.shop_id = due.shop_id AND p.order_id = due.order_id
-            RETURNING p.order_id, p.seen_modified, p.version, p.attempts
+            RETURNING p.order_id, p.seen_modified, p.version, p.attempts, p.announced_at
         """),
         {"locks": WORKER_LOCKS, "shop_id": shop_id, "worker": worker_key, "lease": LEASE, "limit": limit},
     )
@@ -158,28 +232,37 @@ def take(connection: Connection, shop_id: str, worker_key: int, limit: int) -> l
 def settle(connection: Connection, shop_id: str, outcomes: Sequence[Outcome]) -> None:
     """Clear what is done and put back what is not, in the transaction that loads the details.
 
-    Only the version that was taken is touched: what somebody said meanwhile stays on the list, due now.
+    What somebody said meanwhile stays on the list, due as he said, unless these details hold it already.
     """
     if not outcomes:
         return
     values = {
         "shop_id": shop_id,
-        "order_ids": [outcome.order_id for outcome in outcomes],
-        "versions": [outcome.version for outcome in outcomes],
+        "order_ids": [outcome.pending.order_id for outcome in outcomes],
+        "versions": [outcome.pending.version for outcome in outcomes],
+        "seen": [outcome.pending.seen_modified for outcome in outcomes],
+        "announced": [outcome.pending.announced_at for outcome in outcomes],
         "loaded": [outcome.loaded_modified for outcome in outcomes],
+        "known": [outcome.known_until for outcome in outcomes],
         "again": [outcome.due_again for outcome in outcomes],
         "problems": [outcome.problem for outcome in outcomes],
     }
     given = """
-        unnest(cast(:order_ids AS text[]), cast(:versions AS integer[]), cast(:loaded AS timestamptz[]),
+        unnest(cast(:order_ids AS text[]), cast(:versions AS integer[]), cast(:seen AS timestamptz[]),
+               cast(:announced AS timestamptz[]), cast(:loaded AS timestamptz[]), cast(:known AS timestamptz[]),
                cast(:again AS double precision[]), cast(:problems AS text[]))
-        AS given (order_id, version, loaded, again, problem)
+        AS given (order_id, version, seen, announced, loaded, known, again, problem)
+    """
+    as_taken = """
+        (p.version = given.version AND p.seen_modified = given.seen
+         AND p.announced_at IS NOT DISTINCT FROM given.announced)
     """
     connection.execute(
         text(f"""
             DELETE FROM sync.pending_order p USING {given}
             WHERE p.shop_id = :shop_id AND p.order_id = given.order_id AND p.version = given.version
               AND given.again IS NULL AND given.loaded >= p.seen_modified
+              AND (p.announced_at IS NULL OR given.known >= p.announced_at)
         """),
         values,
     )
@@ -187,9 +270,9 @@ def settle(connection: Connection, shop_id: str, outcomes: Sequence[Outcome]) ->
         text(f"""
             UPDATE sync.pending_order p
             SET leased_by = NULL, leased_until = NULL,
-                last_problem = CASE WHEN p.version = given.version THEN given.problem ELSE p.last_problem END,
+                last_problem = CASE WHEN {as_taken} THEN given.problem ELSE p.last_problem END,
                 due_at = CASE
-                    WHEN p.version <> given.version THEN p.due_at
+                    WHEN NOT {as_taken} THEN p.due_at
                     WHEN given.again = 'infinity' THEN 'infinity'
                     ELSE now() + make_interval(secs => coalesce(given.again, 0))
                 END
@@ -285,6 +368,18 @@ def say_anyway(connection: Connection, shop_id: str, channel: str, said: Sequenc
         },
     )
     return int(result.rowcount)
+
+
+def due_within(connection: Connection, shop_id: str, seconds: float) -> int:
+    """Return how many orders of a shop are due now or will be in some seconds."""
+    count = connection.execute(
+        text(
+            "SELECT count(*) FROM sync.pending_order "
+            "WHERE shop_id = :shop_id AND due_at <= now() + make_interval(secs => :seconds)"
+        ),
+        {"shop_id": shop_id, "seconds": seconds},
+    )
+    return int(count.scalar_one())
 
 
 class Depth(NamedTuple):

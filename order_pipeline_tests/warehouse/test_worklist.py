@@ -12,10 +12,15 @@ from sqlalchemy import Engine, text
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.orders import Source, merge_orders
 from order_pipeline.warehouse.worklist import (
+    EPOCH,
+    Announced,
+    KnownDetail,
     Outcome,
     PendingOrder,
     Said,
     depth,
+    known_details,
+    say_announced,
     say_anyway,
     say_changed,
     settle,
@@ -44,7 +49,7 @@ def done(engine: Engine, pending: PendingOrder, *, again: float | None = None) -
         settle(
             connection,
             "shop",
-            [Outcome(pending.order_id, pending.version, pending.seen_modified, again, "why" if again else None)],
+            [Outcome(pending, pending.seen_modified, pending.seen_modified, again, "why" if again else None)],
         )
 
 
@@ -163,3 +168,92 @@ def test_what_is_said_anyway_is_due_though_loaded_waiting_or_given_up(engine: En
     # What a newer say knew is not forgotten.
     assert again["2"].seen_modified == NOW + timedelta(minutes=5)
     assert again["2"].attempts == 1
+
+
+def announce(engine: Engine, order_id: str, *, minute: int, in_seconds: float = 0.0) -> int:
+    with transaction(engine) as connection:
+        said = [Announced(order_id, NOW + timedelta(minutes=minute), in_seconds)]
+        return say_announced(connection, "shop", "messages", said)
+
+
+def fetched(engine: Engine, pending: PendingOrder, *, known_minute: int, again: float | None = None) -> None:
+    """Details that were asked for at a minute, and show the newest that lists had seen by then."""
+    known = NOW + timedelta(minutes=known_minute)
+    with transaction(engine) as connection:
+        settle(connection, "shop", [Outcome(pending, pending.seen_modified, known, again, None)])
+
+
+def test_what_a_message_announces_is_done_once_and_only_by_details_asked_for_after_it(engine: Engine) -> None:
+    assert announce(engine, "1", minute=5) == 1
+    assert announce(engine, "1", minute=5) == announce(engine, "1", minute=4) == 0
+    with worker(engine) as key:
+        (pending,) = take_all(engine, key)
+        assert (pending.seen_modified, pending.announced_at) == (EPOCH, NOW + timedelta(minutes=5))
+        fetched(engine, pending, known_minute=4)
+        (pending,) = take_all(engine, key)
+        fetched(engine, pending, known_minute=5)
+        assert take_all(engine, key) == []
+
+
+def test_a_message_that_comes_while_its_order_is_fetched_is_done_by_that_fetch_if_it_was_late_enough(
+    engine: Engine,
+) -> None:
+    announce(engine, "1", minute=1)
+    announce(engine, "2", minute=1)
+    with worker(engine) as key:
+        for pending in take_all(engine, key):
+            announce(engine, pending.order_id, minute=5)
+            fetched(engine, pending, known_minute=5 if pending.order_id == "1" else 4)
+        (left,) = take_all(engine, key)
+    assert left.order_id == "2"
+
+
+def test_an_order_that_was_given_up_while_a_message_came_stays_due(engine: Engine) -> None:
+    announce(engine, "1", minute=1)
+    with worker(engine) as key:
+        (pending,) = take_all(engine, key)
+        announce(engine, "1", minute=2)
+        fetched(engine, pending, known_minute=0, again=float("inf"))
+        assert len(take_all(engine, key)) == 1
+
+
+def test_a_list_that_shows_while_its_order_is_fetched_what_the_fetch_brings_costs_nothing(engine: Engine) -> None:
+    announce(engine, "1", minute=1)
+    with worker(engine) as key:
+        (pending,) = take_all(engine, key)
+        say(engine, "1", minute=1)
+        with transaction(engine) as connection:
+            modified = NOW + timedelta(minutes=1)
+            settle(connection, "shop", [Outcome(pending, modified, modified, None, None)])
+        assert take_all(engine, key) == []
+
+
+def test_what_somebody_wants_anyway_is_not_cleared_by_a_fetch_that_began_before(engine: Engine) -> None:
+    say(engine, "1", minute=1)
+    with worker(engine) as key:
+        (pending,) = take_all(engine, key)
+        with transaction(engine) as connection:
+            say_anyway(connection, "shop", "proof", [Said("1", NOW + timedelta(minutes=1))])
+        fetched(engine, pending, known_minute=9)
+        assert len(take_all(engine, key)) == 1
+
+
+def test_a_message_wakes_an_order_that_waits_and_delays_none_that_is_due(engine: Engine) -> None:
+    announce(engine, "1", minute=1)
+    with worker(engine) as key:
+        (pending,) = take_all(engine, key)
+        fetched(engine, pending, known_minute=0, again=3600.0)
+        assert take_all(engine, key) == []
+        announce(engine, "1", minute=2)
+        announce(engine, "1", minute=3, in_seconds=3600.0)
+        assert len(take_all(engine, key)) == 1
+
+
+def test_details_are_known_unless_a_list_has_shown_something_newer(engine: Engine) -> None:
+    row, newer = order_row("1", 5), order_row("1", 6)
+    with transaction(engine) as connection:
+        assert known_details(connection, "shop", ["1"]) == {}
+        merge_orders(connection, "shop", "taobao", Source.DETAIL, [row])
+        assert known_details(connection, "shop", ["1", "2"]) == {"1": KnownDetail(row.order[7], row.sent_at)}
+        merge_orders(connection, "shop", "taobao", Source.LIST, [newer])
+        assert known_details(connection, "shop", ["1"]) == {}

@@ -170,6 +170,20 @@ def unwrap_list(value: object, element: str) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
+def parse_json(text: str) -> Any:
+    """Read JSON text that stands inside an answer, raw control characters and all. Raises ValueError for any other."""
+    try:
+        return _FAST.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        pass
+    try:
+        return json.loads(_STRING_OR_TOKEN.sub(_mend, text), parse_float=_parse_float, parse_int=_parse_int)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def _decode_json(body: bytes, attempted: str) -> tuple[str, Any, bool]:
     """Return the text, what it says, and whether no string in it can hold a NUL or a lone surrogate."""
     body = body.removeprefix(BYTE_ORDER_MARK)

@@ -1,0 +1,88 @@
+"""What runs because a message came.
+
+Belongs here: reading the queues every few seconds and asking for the details of what they announce. Not here: how
+they are read (sync/messages.py), what lists show (sensors.py).
+
+The tick itself reads, stores and confirms, although a sensor should only look. There is no looking: to consume is
+the only way to learn whether anything came, and what was consumed and left lying comes again only after minutes. A
+run for each look would cost five seconds of processor time to find nothing, most of the time; a tick costs one call
+a queue. Details are fetched in a run: they are the work, and take as long as they take.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+import dagster as dg
+from sqlalchemy import Engine
+
+from order_pipeline.automation.jobs import load_history, sync_messages, sync_orders
+from order_pipeline.automation.requests import request, runs_at_work
+from order_pipeline.configuration import ConfigurationError
+from order_pipeline.resources.shops import ShopsResource
+from order_pipeline.resources.warehouse import WarehouseResource
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.messages import Reading, read_messages
+from order_pipeline.sync.windows import day_of
+from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
+from order_pipeline.warehouse.worklist import due_within
+
+# Dagster ticks no oftener than every five seconds. Twelve calls a minute and queue while nothing comes.
+MESSAGE_SECONDS = 5
+# A backlog is read for so long; Dagster ends a tick after sixty seconds, and the next one goes on.
+TICK_SECONDS = 10.0
+# A run has its first call out about so long after it was asked for: what is due by then is due for it.
+RUN_START_SECONDS = 3.0
+
+# Each of them drains the worklist at its end.
+DRAINING = (load_history.name, sync_orders.name, sync_messages.name)
+
+
+@dg.sensor(
+    job=sync_messages,
+    minimum_interval_seconds=MESSAGE_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Reads the platform's messages and starts a run for the orders that they announce.",
+)
+def messages_sensor(
+    context: dg.SensorEvaluationContext, warehouse: WarehouseResource, shops: ShopsResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Read what came; start a run where details are due and none is at work; otherwise say what was found."""
+    try:
+        accesses = shops.open(warehouse.engine)
+        readings = read_messages(accesses, warehouse.engine, seconds=TICK_SECONDS)
+        due = _orders_due(warehouse.engine, accesses)
+    except (ConfigurationError, DatabaseUnreachableError) as error:
+        return dg.SkipReason(str(error))
+    said = "; ".join(reading.words for reading in readings)
+    at_work = runs_at_work(context.instance, DRAINING)
+    if due and not at_work:
+        counter = int(context.cursor or 0)
+        day = day_of_readings(readings)
+        config = {"fullinfo_orders": {"shops": sorted(due)}}
+        return dg.SensorResult(
+            run_requests=[request(sync_messages.name, day, day, counter, config=config)], cursor=str(counter + 1)
+        )
+    if any(reading.is_alarming for reading in readings):
+        raise dg.Failure(said)
+    waiting = f"{sum(due.values())} orders wait for run {at_work[0][:8]}" if due else "no details are due"
+    return dg.SkipReason(f"{waiting}; {said}")
+
+
+def day_of_readings(readings: Sequence[Reading]) -> date:
+    """Return the platform's day (Shanghai); where nothing came, this machine's clock is near enough to name it."""
+    told = [reading.received_at for reading in readings if reading.received_at]
+    return day_of(max(told, default=datetime.now(UTC)))
+
+
+def _orders_due(engine: Engine, accesses: Sequence[ShopAccess]) -> dict[str, int]:
+    """Return how many details are due by the time a run would ask for them, by shop, where there are any."""
+    found = {}
+    with transaction(engine) as connection:
+        for access in accesses:
+            # A shop that is left alone is passed over by the drains too: a run for it would change nothing.
+            if access.hold:
+                continue
+            waiting = due_within(connection, access.shop.id, RUN_START_SECONDS)
+            if waiting:
+                found[access.shop.id] = waiting
+    return found

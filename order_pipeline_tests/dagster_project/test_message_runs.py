@@ -1,0 +1,212 @@
+"""Messages as Dagster works with them: the sensor's tick, the run it asks for, and what the UI is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test
+from sqlalchemy import Engine, text
+
+from order_pipeline.automation.message_sensor import DRAINING, messages_sensor
+from order_pipeline.automation.sensors import orders_sensor
+from order_pipeline.definitions import build_defs
+from order_pipeline.resources.shops import ShopsResource
+from order_pipeline.resources.warehouse import WarehouseResource
+from order_pipeline.sandbox.faults import Fault
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.message_queues import only_reader
+from order_pipeline_tests.conftest import NOON, Play
+from order_pipeline_tests.proving import hear, pass_over, proof
+
+SHOP = "demo-shop"
+TODAY = str(NOON.date())
+CONSUME = "taobao.tmc.messages.consume"
+
+
+class HeardShops(ShopsResource):
+    """The shops of a test's sandbox, on its driven clock."""
+
+    # Of the class, since Dagster makes resources anew for every run.
+    accesses: ClassVar[dict[str, ShopAccess]] = {}
+
+    def open(self, engine: Engine, ids: Sequence[str] = ()) -> list[ShopAccess]:  # noqa: ARG002
+        return [self.accesses[shop_id] for shop_id in ids or self.accesses]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def access(engine: Engine, play: Play) -> ShopAccess:
+    """A shop that is loaded and heard, of which nothing is due."""
+    access = play.access()
+    pass_over(engine, access)
+    hear(engine, access)
+    play.clock.advance(600)
+    pass_over(engine, access)
+    hear(engine, access)
+    return access
+
+
+@pytest.fixture
+def defs(warehouse_url: str, access: ShopAccess) -> dg.Definitions:
+    shops = HeardShops()
+    shops.accesses[SHOP] = access
+    return build_defs(resource_overrides={"warehouse": WarehouseResource(database_url=warehouse_url), "shops": shops})
+
+
+def tick(defs: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> Any:
+    with dg.build_sensor_context(instance=instance, cursor=cursor, resources=dict(defs.resources or {})) as context:
+        return messages_sensor(context)
+
+
+def run(defs: dg.Definitions, instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
+    return defs.resolve_job_def("sync_messages").execute_in_process(
+        instance=instance, partition_key=TODAY, raise_on_error=False, run_config={"ops": config} if config else {}
+    )
+
+
+def change(play: Play, count: int = 1, memo: str = "memo") -> None:
+    with play.marketplace.looking():
+        everything = [trade.tid for trade, _ in play.marketplace.ledger(SHOP).versions()]
+    for tid in everything[:count]:
+        play.marketplace.edit_memo(SHOP, tid, memo)
+
+
+def test_a_tick_reads_and_asks_for_a_run_that_fetches_what_was_announced(
+    defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, play: Play, access: ShopAccess
+) -> None:
+    change(play, 7)
+    play.clock.advance(5)
+    found = tick(defs, instance)
+    (request,) = found.run_requests
+    assert (request.job_name, request.partition_key) == ("sync_messages", TODAY)
+    assert request.run_config == {"ops": {"fullinfo_orders": {"config": {"shops": [SHOP]}}}}
+    result = run(defs, instance, **request.run_config["ops"])
+    assert result.success
+    (heard,) = result.asset_materializations_for_node("order_messages")
+    assert heard.metadata["messages_new"].value == 0
+    assert heard.metadata["dagster/partition_row_count"].value == _stored(engine)
+    assert heard.metadata["messages_unreadable"].value == 0
+    (whole,) = result.asset_materializations_for_node("fullinfo_orders")
+    assert whole.metadata["orders_loaded"].value == 7
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+    assert proof(engine, access, play.server.url).equal
+    # Nothing is due any more, so nothing more is run.
+    assert "no details are due; app 12345678: 0 new messages of 0" in tick(defs, instance, found.cursor).skip_message
+
+
+def test_a_run_reads_what_came_since_the_tick(
+    defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, play: Play, access: ShopAccess
+) -> None:
+    change(play, 3)
+    play.clock.advance(5)
+    result = run(defs, instance)
+    (heard,) = result.asset_materializations_for_node("order_messages")
+    assert heard.metadata["messages_new"].value == 3
+    assert heard.metadata["orders_announced"].value == 3
+    assert heard.metadata["calls"].value == 2
+    topics = heard.metadata["topics"]
+    assert isinstance(topics, dg.TableMetadataValue)
+    assert "taobao_trade_TradeMemoModified" in {record.data["topic"] for record in topics.records}
+    assert proof(engine, access, play.server.url).equal
+
+
+def test_a_second_tick_has_a_run_key_of_its_own(defs: dg.Definitions, instance: dg.DagsterInstance, play: Play) -> None:
+    change(play)
+    play.clock.advance(5)
+    first = tick(defs, instance)
+    second = tick(defs, instance, first.cursor)
+    assert first.run_requests[0].run_key != second.run_requests[0].run_key
+
+
+@pytest.mark.parametrize("job", DRAINING)
+def test_no_run_is_asked_for_while_one_drains_the_worklist(
+    defs: dg.Definitions, instance: dg.DagsterInstance, play: Play, job: str
+) -> None:
+    at_work = create_run_for_test(instance, job_name=job, status=DagsterRunStatus.STARTED)
+    change(play, 2)
+    play.clock.advance(5)
+    found = tick(defs, instance)
+    assert f"2 orders wait for run {at_work.run_id[:8]}" in found.skip_message
+    assert "2 new messages of 2, 2 orders announced" in found.skip_message
+
+
+def test_a_run_for_messages_does_not_keep_the_lists_from_being_looked_at(
+    defs: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    create_run_for_test(instance, job_name="sync_messages", status=DagsterRunStatus.STARTED)
+    with dg.build_sensor_context(instance=instance, resources=dict(defs.resources or {})) as context:
+        found = orders_sensor(context)
+    assert isinstance(found, dg.SkipReason)
+    assert "are known" in str(found.skip_message)
+
+
+def test_a_queue_that_stumbles_is_red_once_and_then_waits(
+    defs: dg.Definitions, instance: dg.DagsterInstance, play: Play
+) -> None:
+    play.marketplace.faults.switch_on(Fault(name="http_error", method=CONSUME))
+    with pytest.raises(dg.Failure, match="HTTP status 502"):
+        tick(defs, instance)
+    assert "not read for 10 more seconds" in tick(defs, instance).skip_message
+
+
+def test_an_app_without_messages_is_never_red_and_says_why(
+    defs: dg.Definitions, instance: dg.DagsterInstance, play: Play
+) -> None:
+    HeardShops.accesses[SHOP] = play.access(message_group="not-there")
+    assert "group not-there" in tick(defs, instance).skip_message
+    assert "not read for 3600 more seconds" in tick(defs, instance).skip_message
+    result = run(defs, instance)
+    assert result.success
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert not checks["queues_are_read"].passed
+    assert "group not-there" in str(checks["queues_are_read"].description)
+    assert checks["every_message_was_read"].passed
+
+
+def test_a_failing_queue_turns_a_check_yellow_and_the_details_are_fetched(
+    defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, play: Play, access: ShopAccess
+) -> None:
+    create_run_for_test(instance, job_name="sync_messages", status=DagsterRunStatus.STARTED)
+    change(play, 4)
+    play.clock.advance(5)
+    tick(defs, instance)
+    play.marketplace.faults.switch_on(Fault(name="http_error", method=CONSUME))
+    result = run(defs, instance)
+    assert result.success
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert not checks["queues_are_read"].passed
+    assert checks["queues_are_read"].severity == dg.AssetCheckSeverity.WARN
+    assert "HTTP status 502" in str(checks["queues_are_read"].description)
+    assert proof(engine, access, play.server.url).equal
+
+
+def test_a_message_that_cannot_be_read_is_counted_in_a_check(
+    defs: dg.Definitions, instance: dg.DagsterInstance, play: Play
+) -> None:
+    play.marketplace.faults.switch_on(Fault(name="message_spoilt", kind="broken_content"))
+    change(play, 2)
+    play.clock.advance(5)
+    result = run(defs, instance)
+    assert result.success
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert "2 messages could not be read" in str(checks["every_message_was_read"].description)
+
+
+def test_another_reader_is_left_to_it(defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine) -> None:
+    with only_reader(engine, "12345678", ""):
+        assert "another process is reading" in tick(defs, instance).skip_message
+
+
+def _stored(engine: Engine) -> int:
+    with transaction(engine) as connection:
+        return int(connection.execute(text("SELECT count(*) FROM raw.message")).scalar_one())
