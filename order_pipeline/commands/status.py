@@ -6,7 +6,7 @@ Belongs here: gathering and printing. Not here: judging it (checks/).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,19 +70,33 @@ def gather(
         return {"shops": rows, "calls_24h": calls_since(connection, now - timedelta(days=1))}
 
 
-_NO_SESSION = {"held": None, "paused_since": None, "token": None, "token_days_left": None}
+_NO_SESSION = {
+    "held": None,
+    "paused_since": None,
+    "token": None,
+    "token_days_left": None,
+    "breaker_open_since": None,
+    "breaker_reason": None,
+    "banned_until": None,
+}
 
 
 def session_state(engine: Engine, shop: Shop, now: datetime) -> dict[str, Any]:
-    """Say whether a shop is left alone, since when and why, and how long its token is good."""
-    session = open_shop(shop, engine).session
+    """Say whether a shop is left alone or slowed down, since when and why, and how long its token is good."""
+    access = open_shop(shop, engine)
+    session, breaker, budget = access.session, access.gate.breaker, access.gate.budget
     assert session is not None  # noqa: S101 - opened with an engine
-    pause, row = session.pause(), session.token()
+    assert breaker is not None  # noqa: S101 - likewise
+    pause, row, state = session.pause(), session.token(), breaker.state()
+    banned = budget.banned_until() if budget else None
     return {
         "held": session.hold(),
         "paused_since": pause.paused_at.isoformat() if pause else None,
         "token": describe(row, now) if row else None,
         "token_days_left": days_left(row.ends_at, now) if row else None,
+        "breaker_open_since": state.since.isoformat() if state.is_open and state.since else None,
+        "breaker_reason": state.reason if state.is_open else None,
+        "banned_until": banned.isoformat() if banned and banned > now else None,
     }
 
 
@@ -96,6 +110,29 @@ def _heard(row: dict[str, Any]) -> str:
     return f"messages read {ago:.0f} s ago" + ("" if lag is None else f", {lag:.0f} s after publication")
 
 
+def _history(row: dict[str, Any]) -> str:
+    missing = row["history_days_missing"]
+    if missing is None:
+        return "none yet"
+    return f"{row['history_days_loaded']}" + (f", {missing} missing" if missing else "")
+
+
+def _behind(row: dict[str, Any]) -> str:
+    lag = row["watermark_lag_seconds"]
+    return "-" if lag is None else str(timedelta(seconds=round(lag)))
+
+
+FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "orders": lambda row: f"{row['orders']:,}",
+    "history days loaded": _history,
+    "watermark behind": _behind,
+    "details due": lambda row: f"{row['details_due']:,}",
+    "details due later": lambda row: f"{row['details_later']:,}",
+    "details the platform does not serve": lambda row: f"{row['details_unavailable']:,}",
+    "quarantined": lambda row: f"{row['quarantined']:,}",
+}
+
+
 def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
     """Print the state."""
     now = datetime.now(UTC)
@@ -104,23 +141,13 @@ def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(state))
         return
+    # Facts as rows: their names stay readable on a narrow terminal.
     table = Table(title="order_pipeline")
-    for heading in ("shop", "orders", "history days", "watermark behind", "details due", "later", "unavailable",
-                    "quarantined"):  # fmt: skip
-        table.add_column(heading, justify="left" if heading == "shop" else "right")
+    table.add_column("")
     for row in state["shops"]:
-        missing = row["history_days_missing"]
-        lag = row["watermark_lag_seconds"]
-        table.add_row(
-            row["shop"],
-            f"{row['orders']:,}",
-            "none yet" if missing is None else f"{row['history_days_loaded']}, {missing} missing",
-            "-" if lag is None else str(timedelta(seconds=round(lag))),
-            f"{row['details_due']:,}",
-            f"{row['details_later']:,}",
-            f"{row['details_unavailable']:,}",
-            f"{row['quarantined']:,}",
-        )
+        table.add_column(row["shop"], justify="right")
+    for name, fact in FACTS.items():
+        table.add_row(name, *(fact(row) for row in state["shops"]))
     console = Console()
     console.print(table)
     # Not as columns: a terminal of 80 characters has no room for more.
@@ -130,6 +157,11 @@ def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
         console.print(f"shop {row['shop']}: {last}{red}")
         if row["held"]:
             console.print(f"[red]left alone:[/] shop {row['shop']}: {escape(row['held'])}", soft_wrap=True)
+        if row["breaker_open_since"]:
+            since, why = row["breaker_open_since"], escape(row["breaker_reason"])
+            console.print(f"[yellow]breaker open:[/] shop {row['shop']}: since {since}, {why}", soft_wrap=True)
+        if row["banned_until"]:
+            console.print(f"[yellow]banned:[/] shop {row['shop']}: no calls until {row['banned_until']}")
         if row["token"]:
             console.print(f"shop {row['shop']}: {escape(row['token'])}", soft_wrap=True)
         console.print(f"shop {row['shop']}: {_heard(row)}", soft_wrap=True)

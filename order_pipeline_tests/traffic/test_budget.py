@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -304,6 +305,32 @@ def test_departures_that_were_missed_are_not_used_later(engine: Engine) -> None:
 
 # Many processes
 
+MEASUREMENTS = 3
+
+
+class NotUsedUpError(AssertionError):
+    """Less of the budget was used than is wanted."""
+
+
+def assert_used(share: float, wanted: float) -> None:
+    if share < wanted:
+        raise NotUsedUpError(f"{share:.3f} of the budget was used, not {wanted}")
+
+
+def measured_again_on_a_busy_machine(test: Callable[[str], None]) -> Callable[[str], None]:
+    """Other work on the machine only ever takes from the share; what must never happen is asserted every time."""
+
+    @functools.wraps(test)
+    def measured(warehouse_url: str) -> None:
+        for _ in range(MEASUREMENTS - 1):
+            try:
+                return test(warehouse_url)
+            except NotUsedUpError:
+                continue
+        return test(warehouse_url)
+
+    return measured
+
 
 def test_four_processes_use_the_budget_of_the_sandbox_up_and_are_never_refused(
     sandbox: str, warehouse_url: str
@@ -327,6 +354,7 @@ def test_four_processes_use_the_budget_of_the_sandbox_up_and_are_never_refused(
     assert 0.95 <= share <= 1.01
 
 
+@measured_again_on_a_busy_machine
 def test_a_hundred_calls_a_second_are_kept_to_by_four_processes_with_few_round_trips(warehouse_url: str) -> None:
     counting = """
 from sqlalchemy import event
@@ -343,7 +371,7 @@ while time.monotonic() < over_at:
     moments = moments_of(said)
     assert_on_timetable(moments[::7], 6000 // 7 + 1)
     assert sum(process[-1]["statements"] for process in said) / len(moments) < 0.5
-    assert len(moments) / (6000 * (moments[-1] - moments[0] + CREDIT_SECONDS) / 60) >= 0.9
+    assert_used(len(moments) / (6000 * (moments[-1] - moments[0] + CREDIT_SECONDS) / 60), 0.9)
 
 
 def test_a_ban_that_one_process_meets_stops_all_others(engine: Engine, warehouse_url: str) -> None:
@@ -364,6 +392,7 @@ def test_a_ban_that_one_process_meets_stops_all_others(engine: Engine, warehouse
     assert_on_timetable(moments, 1200)
 
 
+@measured_again_on_a_busy_machine
 def test_a_process_killed_with_departures_in_hand_neither_blocks_nor_adds_any(warehouse_url: str) -> None:
     with running(CALL_UNTIL, [(warehouse_url, 3000, 30)] * 3 + [(warehouse_url, 3000, 3)]) as started:
         killed_at = []
@@ -378,11 +407,12 @@ def test_a_process_killed_with_departures_in_hand_neither_blocks_nor_adds_any(wa
             # The last line may be cut off.
             dead += [json.loads(line)["at"] for line in said.splitlines() if line.endswith("}")]
     alone = [moment for moment in left if killed_at[-1] + 0.3 < moment]
-    assert len(alone) / (3000 * (alone[-1] - alone[0]) / 60) >= 0.9
     assert max(later - earlier for earlier, later in itertools.pairwise(left)) < 1
     assert_on_timetable(sorted(left + dead)[::5], 600)
+    assert_used(len(alone) / (3000 * (alone[-1] - alone[0]) / 60), 0.9)
 
 
+@measured_again_on_a_busy_machine
 def test_clocks_of_the_clients_that_are_minutes_apart_do_not_matter(warehouse_url: str) -> None:
     # Each process counts its own way: a shifted wall clock, and a monotonic clock with another origin.
     shifted = """
@@ -402,5 +432,5 @@ while time.monotonic() < over_at:
     assert [round(process.pop(0)["clock"]) for process in said] == [-600, 0, 180, 86_400]
     moments = moments_of(said)
     assert_on_timetable(moments, 1200)
-    assert len(moments) / (1200 * (moments[-1] - moments[0] + CREDIT_SECONDS) / 60) >= 0.93
     assert all(len(process) >= 10 for process in said)
+    assert_used(len(moments) / (1200 * (moments[-1] - moments[0] + CREDIT_SECONDS) / 60), 0.93)
