@@ -23,7 +23,7 @@ from order_pipeline.sandbox.authorization import AuthorizationRules, TokenLifeti
 from order_pipeline.sandbox.shops import DEMO_SHOP, Shop
 from order_pipeline.warehouse.database import transaction
 from order_pipeline_tests.conftest import Play
-from order_pipeline_tests.end_to_end.test_commands import PROGRAM, run
+from order_pipeline_tests.end_to_end.program import PROGRAM, run
 
 SHOP = "demo-shop"
 KEY = Fernet.generate_key().decode()

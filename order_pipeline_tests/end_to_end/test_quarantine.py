@@ -14,7 +14,7 @@ from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sandbox.shops import DEMO_SHOP
 from order_pipeline.warehouse.database import transaction
 from order_pipeline_tests.conftest import Play
-from order_pipeline_tests.end_to_end.test_commands import run, shops_file
+from order_pipeline_tests.end_to_end.program import run, shops_file
 from order_pipeline_tests.proving import pass_over, proof
 from order_pipeline_tests.sync.test_replay import DETAIL, mend
 

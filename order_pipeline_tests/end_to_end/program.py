@@ -1,0 +1,48 @@
+"""Running the order-pipeline command as a process of its own.
+
+Belongs here: starting it, and the files it reads. Not here: what it must do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from order_pipeline_tests.conftest import Play
+
+PROGRAM = [sys.executable, "-m", "order_pipeline"]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def shops_file(folder: Path, play: Play, **changes: str) -> None:
+    shop = play.shop(**changes)
+    fields = {name: getattr(shop, name) for name in shop.__struct_fields__ if getattr(shop, name) is not None}
+    (folder / "shops.yaml").write_text(json.dumps({"shops": [fields]}))
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()

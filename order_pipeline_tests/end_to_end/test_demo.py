@@ -1,0 +1,53 @@
+"""The demo as a stranger runs it: it proves its tables, and whatever stops it, the next start goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from order_pipeline_tests.end_to_end.program import run, running
+
+SMALL_DEMO = ["demo", "--demand", "synthetic", "--orders", "400", "--scale", "1", "--live-seconds", "3", "--json"]
+
+
+@pytest.mark.usefixtures("project_folder")
+def test_the_demo_proves_that_the_tables_equal_the_platform() -> None:
+    first = run(*SMALL_DEMO)
+    assert first.returncode == 0, first.stderr
+    result = json.loads(first.stdout)
+    assert (result["lost"], result["duplicated"], result["stale"], result["unknown"]) == (0, 0, 0, 0)
+    assert result["proven"] is True
+    assert result["orders"] >= 350
+    status = json.loads(run("status", "--json").stdout)
+    assert status["shops"][0]["shop"] == "demo-shop"
+    assert status["shops"][0]["history_days_missing"] == 0
+    # The next start goes on with the same shop instead of loading it again.
+    second = json.loads(run(*SMALL_DEMO).stdout)
+    assert second["proven"] is True
+    # By day of creation it asks for the days that the nightly proof compares, no more.
+    assert second["calls"].get("taobao.trades.sold.get", 0) <= 8
+    (recorded,) = (line for line in run("doctor").stdout.splitlines() if "Dagster's storage" in line)
+    assert f"{result['runs'] + second['runs']} runs recorded" in recorded
+
+
+def test_an_interrupted_demo_goes_on_at_the_next_start(project_folder: Path) -> None:
+    demo = [*SMALL_DEMO[:3], "--orders", "1500", *SMALL_DEMO[5:]]
+    state = project_folder / ".order_pipeline" / "sandbox.json"
+    for stop in (signal.SIGKILL, signal.SIGINT):
+        with running(*demo) as process:
+            deadline = time.monotonic() + 60
+            while not state.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(3)
+            process.send_signal(stop)
+            said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "the next start goes on from here" in said
+    assert "Traceback" not in said
+    result = run(*demo)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["proven"] is True
