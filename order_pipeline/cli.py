@@ -162,9 +162,12 @@ def dev(port: int | None, scale: float, demand: str, orders: int) -> None:
     from order_pipeline.commands.environment import open_instance, open_warehouse, put_databases_in_environment
     from order_pipeline.commands.runs import clear_up
     from order_pipeline.commands.sandbox import sandbox_process
+    from order_pipeline.notifications.addresses import open_notifiers
 
     console = Console()
     with _one_line_errors():
+        # A wrong address is said here, and not by a sensor that skips.
+        open_notifiers(configuration.notify_urls())
         put_databases_in_environment()
         with open_warehouse(), open_instance() as instance:
             clear_up(instance)
@@ -362,6 +365,33 @@ def discard_quarantined(quarantine_id: int, why: str, as_json: bool) -> None:
         raise click.BadParameter("--why: say in words why this record is worth nothing")
     with _opened_warehouse() as engine:
         discard_record(engine, quarantine_id, why.strip(), as_json=as_json)
+
+
+@cli.group()
+def notices() -> None:
+    """Look at what people were told, and try whether they can be reached."""
+
+
+@notices.command("list")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many, the latest first.")
+@JSON
+def list_notices(limit: int, as_json: bool) -> None:
+    """List the latest notices; those that wait for delivery come first."""
+    from order_pipeline.commands.notices import list_notices as show_notices
+
+    with _opened_warehouse() as engine:
+        show_notices(engine, limit, as_json=as_json)
+
+
+@notices.command("test")
+@JSON
+def test_notices(as_json: bool) -> None:
+    """Send a trial message to every address in ORDER_PIPELINE_NOTIFY_URL. Exits with 1 if one did not take it."""
+    from order_pipeline.commands.notices import send_trial
+
+    with _one_line_errors():
+        well = send_trial(as_json=as_json)
+    sys.exit(0 if well else UNDONE)
 
 
 @cli.command()

@@ -22,6 +22,7 @@ HOME = "ORDER_PIPELINE_HOME"
 DATABASE_URL = "ORDER_PIPELINE_DATABASE_URL"
 DAGSTER_URL = "DAGSTER_POSTGRES_URL"
 SHOPS = "ORDER_PIPELINE_SHOPS"
+NOTIFY_URL = "ORDER_PIPELINE_NOTIFY_URL"
 TOKEN_KEY = "ORDER_PIPELINE_TOKEN_KEY"  # noqa: S105 - the name of a variable
 
 DEFAULT_HOME = ".order_pipeline"
@@ -204,6 +205,23 @@ def is_private(url: str) -> bool:
 def token_keys() -> tuple[str, ...]:
     """Return the keys that stored tokens are encrypted with, the newest first, none where none is set."""
     return tuple(key.strip() for key in os.environ.get(TOKEN_KEY, "").split(",") if key.strip())
+
+
+def notify_urls() -> tuple[str, ...]:
+    """Return the addresses that notices are sent to, none where none is set; separated by blanks or commas.
+
+    Raises ConfigurationError for something that is no address, without repeating it.
+    """
+    # A comma inside an address (several receivers of a mail) separates nothing.
+    urls = [
+        url for url in re.split(r"[\s,]+(?=[A-Za-z][\w+.-]*://)", os.environ.get(NOTIFY_URL, "").strip(" \t\n,")) if url
+    ]
+    if not all(re.match(r"[A-Za-z][\w+.-]*://\S*$", url) for url in urls):
+        raise ConfigurationError(
+            f"environment: {NOTIFY_URL} is no address; write it as dingtalk://SECRET@TOKEN, wecom://KEY, "
+            f"feishu://SECRET@TOKEN or an address of apprise, several separated by blanks; unset it for the log"
+        )
+    return tuple(urls)
 
 
 def _fill(path: Path, name: str, key: str, value: Any, environment: Mapping[str, str]) -> Any:

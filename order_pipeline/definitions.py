@@ -14,8 +14,10 @@ from order_pipeline.assets.pages import history_pages, increment_pages
 from order_pipeline.assets.proof import daily_reconciliation
 from order_pipeline.automation.authorizations import authorizations_sensor
 from order_pipeline.automation.jobs import jobs
+from order_pipeline.automation.notices import notice_sensors
 from order_pipeline.automation.schedules import schedules
 from order_pipeline.automation.sensors import sensors
+from order_pipeline.checks.notices import notice_checks
 from order_pipeline.checks.orders import order_checks
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
@@ -25,10 +27,10 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
     """Assemble the code location; tests and commands pass resources of their own."""
     return dg.Definitions(
         assets=[history_pages, increment_pages, order_messages, fullinfo_orders, daily_reconciliation],
-        asset_checks=order_checks,
+        asset_checks=[*order_checks, *notice_checks],
         jobs=jobs,
         schedules=schedules,
-        sensors=[*sensors, authorizations_sensor],
+        sensors=[*sensors, authorizations_sensor, *notice_sensors],
         resources={"warehouse": WarehouseResource(), "shops": ShopsResource(), **(resource_overrides or {})},
         # Three small assets: 0.9 s in one process, 22 s with a process a step (measured).
         executor=dg.in_process_executor,

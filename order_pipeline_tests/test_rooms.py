@@ -14,17 +14,19 @@ MAY_IMPORT = {
     "insights": set(),
     "traffic": set(),
     "warehouse": set(),
+    "notifications": {"configuration"},
     "platforms": {"traffic"},
-    "sync": {"configuration", "insights", "platforms", "traffic", "warehouse"},
+    "sync": {"configuration", "insights", "notifications", "platforms", "traffic", "warehouse"},
     "resources": {"configuration", "platforms", "sync", "traffic", "warehouse"},
     "assets": {"configuration", "resources", "sync", "warehouse", "insights"},
-    "checks": {"configuration", "assets", "resources", "sync", "warehouse", "insights"},
-    "automation": {"configuration", "assets", "checks", "resources", "sync", "warehouse"},
+    "checks": {"configuration", "assets", "notifications", "resources", "sync", "warehouse", "insights"},
+    "automation": {"configuration", "assets", "checks", "notifications", "resources", "sync", "warehouse"},
     "definitions": {"assets", "automation", "checks", "resources"},
     "commands": {
         "automation",
         "configuration",
         "definitions",
+        "notifications",
         "platforms",
         "resources",
         "sandbox",
@@ -32,9 +34,9 @@ MAY_IMPORT = {
         "traffic",
         "warehouse",
     },
-    "cli": {"configuration", "commands", "resources", "sync", "traffic", "warehouse"},
+    "cli": {"configuration", "commands", "notifications", "resources", "sync", "warehouse"},
 }
-DAGSTER_FREE = {"configuration", "sandbox", "insights", "traffic", "warehouse", "platforms", "sync"}
+DAGSTER_FREE = {"configuration", "sandbox", "insights", "notifications", "traffic", "warehouse", "platforms", "sync"}
 
 
 def _imports(path: Path) -> set[str]:

@@ -5,9 +5,10 @@ Belongs here: selections. Not here: when they run.
 
 import dagster as dg
 
+from order_pipeline.checks.notices import notice_checks
 from order_pipeline.checks.orders import order_checks
 
-_nightly_checks = dg.AssetSelection.checks(*order_checks)
+_nightly_checks = dg.AssetSelection.checks(*order_checks, *notice_checks)
 
 load_history = dg.define_asset_job(
     "load_history",

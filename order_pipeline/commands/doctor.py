@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from sqlalchemy import Engine
 
+from order_pipeline import configuration
 from order_pipeline.commands.environment import open_instance, open_warehouse, put_databases_in_environment
 from order_pipeline.configuration import ConfigurationError, Shop
+from order_pipeline.notifications.addresses import open_notifiers
 from order_pipeline.platforms.protocol import Window
 from order_pipeline.resources.addresses import configured_shops
 from order_pipeline.sync.access import ShopAccess, open_shop
@@ -42,6 +44,7 @@ def examine() -> Iterator[Finding]:
     yield _tried("databases", _databases)
     yield _tried("warehouse", _warehouse)
     yield _tried("Dagster's storage", _dagster)
+    yield _tried("notifications", _notifications)
     try:
         shops = configured_shops()
     except ConfigurationError as error:
@@ -93,6 +96,11 @@ def _warehouse() -> str:
 def _dagster() -> str:
     with open_instance() as instance:
         return f"{instance.get_runs_count()} runs recorded"
+
+
+def _notifications() -> str:
+    names = ", ".join(notifier.name for notifier in open_notifiers(configuration.notify_urls()))
+    return f"{names}; to send a trial message: order-pipeline notices test"
 
 
 def _shop(shop: Shop, engine: Engine | None) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from order_pipeline.configuration import Shop
 from order_pipeline.sync.access import open_shop
@@ -22,6 +22,7 @@ from order_pipeline.sync.windows import HISTORY_DAYS, day_of, due_history_days
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.message_queues import hearing
+from order_pipeline.warehouse.notices import waiting_notices
 from order_pipeline.warehouse.orders import count_orders
 from order_pipeline.warehouse.proofs import proven
 from order_pipeline.warehouse.quarantine import open_records
@@ -67,7 +68,17 @@ def gather(
                     **(sessions or {}).get(shop_id, _NO_SESSION),
                 }
             )
-        return {"shops": rows, "calls_24h": calls_since(connection, now - timedelta(days=1))}
+        return {
+            "shops": rows,
+            "calls_24h": calls_since(connection, now - timedelta(days=1)),
+            "notices": _notices(connection),
+        }
+
+
+def _notices(connection: Connection) -> dict[str, Any]:
+    waiting = waiting_notices(connection)
+    oldest = waiting.oldest_at.isoformat() if waiting.oldest_at else None
+    return {"waiting": waiting.notices, "oldest_at": oldest, "last_problem": waiting.last_problem}
 
 
 _NO_SESSION = {
@@ -165,6 +176,10 @@ def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
         if row["token"]:
             console.print(f"shop {row['shop']}: {escape(row['token'])}", soft_wrap=True)
         console.print(f"shop {row['shop']}: {_heard(row)}", soft_wrap=True)
+    notices = state["notices"]
+    if notices["waiting"]:
+        why = f": {escape(notices['last_problem'])}" if notices["last_problem"] else ""
+        console.print(f"{notices['waiting']} notices wait for delivery{why}", soft_wrap=True)
     calls = state["calls_24h"]
     console.print(
         "calls in the last 24 h: " + (", ".join(f"{name} {count:,}" for name, count in calls.items()) or "none")
