@@ -84,11 +84,11 @@ def run_notice(context: dg.RunFailureSensorContext) -> Notice:
     run = context.dagster_run
     problems = {}
     for event in context.get_step_failure_events():
-        error = event.step_failure_data.error
-        # Dagster wraps what the asset raised.
-        while error and error.cause:
-            error = error.cause
-        problems[event.step_key or "the run"] = first_line(error.message if error else "")
+        data = event.step_failure_data
+        # Failures that are meant for people carry their words; of other errors Dagster's wrapper says nothing.
+        error = data.error.cause or data.error if data.error else None
+        said = data.user_failure_data.description if data.user_failure_data else None
+        problems[event.step_key or "the run"] = first_line(said or (error.message if error else ""))
     problems = problems or {"the run": first_line(context.failure_event.message or "")}
     tags = run.tags
     start, end = tags.get("dagster/asset_partition_range_start"), tags.get("dagster/asset_partition_range_end")
@@ -178,9 +178,8 @@ def check_notice(subject: str, evaluation: dg.AssetCheckEvaluation) -> Notice:
 
 
 def first_line(message: str) -> str:
-    """Return the first line of an error, without the name of Dagster's wrapper, and not endless."""
-    line = next(iter(message.strip().splitlines()), "no reason was given")
-    return line.removeprefix("dagster._core.definitions.events.Failure: ")[:SHOWN_CHARACTERS]
+    """Return the first line of an error, and not all of it where that is endless."""
+    return next(iter(message.strip().splitlines()), "no reason was given")[:SHOWN_CHARACTERS]
 
 
 notice_sensors = [notices_sensor, run_failures_sensor, check_notices_sensor]

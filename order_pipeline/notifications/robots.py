@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import msgspec
+
 from order_pipeline.notifications.notifier import DeliveryError, Message
 
 CONNECT_SECONDS = 5.0
@@ -128,8 +130,6 @@ class Robot:
         self._judge(response.status_code, response.content)
 
     def _judge(self, status: int, body: bytes) -> None:
-        import msgspec
-
         try:
             answer = msgspec.json.decode(body, type=dict[str, Any])
         except msgspec.DecodeError:

@@ -19,6 +19,8 @@ from order_pipeline.traffic.breaker import Admission, Breaker, Kind
 from order_pipeline.traffic.breaker_rule import BreakerSettings
 from order_pipeline.traffic.gate import Gate, shared_gate
 from order_pipeline.warehouse.database import connect, transaction
+from order_pipeline.warehouse.embedded import EmbeddedServer
+from order_pipeline.warehouse.migrate import upgrade
 from order_pipeline.warehouse.notice_sinks import BURST, claim_sink, take_turn
 from order_pipeline.warehouse.notices import (
     HeldNotice,
@@ -35,6 +37,28 @@ from order_pipeline_tests.notifications.service import TAKEN, Service, running_s
 
 AT = datetime(2026, 3, 15, 4, 0, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+TABLES = (
+    "sync.notice, sync.notice_sink, sync.shop_pause, sync.rate_budget, sync.breaker, sync.breaker_count, "
+    "sync.breaker_change"
+)
+
+
+@pytest.fixture(scope="module")
+def notices_url(postgres: EmbeddedServer) -> str:
+    """One database for the module, emptied before each test: a fresh one costs more than most of them."""
+    postgres.create_database("notices")
+    engine = connect(postgres.url("notices"))
+    upgrade(engine)
+    engine.dispose()
+    return postgres.url("notices")
+
+
+@pytest.fixture
+def warehouse_url(notices_url: str) -> str:
+    engine = connect(notices_url)
+    change(engine, f"TRUNCATE {TABLES}")
+    engine.dispose()
+    return notices_url
 
 
 @pytest.fixture
