@@ -12,12 +12,12 @@ from dagster import DagsterEventType, EventLogRecord, EventRecordsFilter
 from sqlalchemy import Connection, Engine
 
 from order_pipeline import configuration
-from order_pipeline.checks.notices import notices_evaluation
+from order_pipeline.checks.notices import judge, notices_evaluation
 from order_pipeline.configuration import ConfigurationError
 from order_pipeline.notifications.addresses import open_notifiers
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
-from order_pipeline.sync.notices import deliver, look_at_outbox
+from order_pipeline.sync.notices import deliver
 from order_pipeline.sync.traffic_notices import raise_traffic_notices
 from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
 from order_pipeline.warehouse.notices import Notice, Severity, raise_notice, resolve_notice
@@ -43,21 +43,26 @@ def notices_sensor(
     context: dg.SensorEvaluationContext, warehouse: WarehouseResource, shops: ShopsResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Look at breakers and bans, deliver what waits, and keep the check of it as it is in truth."""
-    said = []
     try:
-        notifiers = open_notifiers(configuration.notify_urls())
-        said.append(_look_at_traffic(shops, warehouse.engine))
-        said += [delivery.words for delivery in deliver(warehouse.engine, notifiers)]
-        outbox = look_at_outbox(warehouse.engine, notifiers)
-    except (ConfigurationError, DatabaseUnreachableError) as error:
+        said = [_look_at_traffic(shops, warehouse.engine), _deliver(warehouse.engine)]
+        verdict = judge(warehouse.engine)
+    except DatabaseUnreachableError as error:
         return dg.SkipReason(str(error))
-    evaluation = notices_evaluation(outbox, datetime.now(UTC))
-    state = "well" if evaluation.passed else "late"
+    state = "late" if verdict.problem else "well"
     words = "; ".join(filter(None, said))
     if state == (context.cursor or "well"):
         return dg.SkipReason(words)
     context.log.info(words)
-    return dg.SensorResult(asset_events=[evaluation], cursor=state)
+    return dg.SensorResult(asset_events=[notices_evaluation(verdict)], cursor=state)
+
+
+def _deliver(engine: Engine) -> str:
+    try:
+        notifiers = open_notifiers(configuration.notify_urls())
+    except ConfigurationError as error:
+        # Notices wait until it is mended; the check says so too.
+        return str(error)
+    return "; ".join(delivery.words for delivery in deliver(engine, notifiers))
 
 
 def _look_at_traffic(shops: ShopsResource, engine: Engine) -> str:

@@ -4,44 +4,63 @@ Belongs here: the judgement as a check's result. Not here: delivering (sync/noti
 """
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import dagster as dg
+from sqlalchemy import Engine
 
 from order_pipeline import configuration
 from order_pipeline.assets.orders import fullinfo_orders
+from order_pipeline.configuration import ConfigurationError
 from order_pipeline.notifications.addresses import open_notifiers
 from order_pipeline.resources.warehouse import WarehouseResource
-from order_pipeline.sync.notices import Outbox, look_at_outbox
+from order_pipeline.sync.notices import look_at_outbox
 
 CHECK = "notices_are_delivered"
+# The tables are right all the same.
+SEVERITY = dg.AssetCheckSeverity.WARN
+
+
+class Verdict(NamedTuple):
+    """Why people are not told, None when they are, and how many notices wait."""
+
+    problem: str | None
+    waiting: int
+
+
+def judge(engine: Engine, now: datetime | None = None) -> Verdict:
+    """Look at the configuration and the outbox, asking no service."""
+    try:
+        notifiers = open_notifiers(configuration.notify_urls())
+    except ConfigurationError as error:
+        return Verdict(f"{error}; until then nobody is told anything", look_at_outbox(engine, []).waiting.notices)
+    outbox = look_at_outbox(engine, notifiers)
+    return Verdict(outbox.words if outbox.is_late(now or datetime.now(UTC)) else None, outbox.waiting.notices)
 
 
 @dg.asset_check(
     asset=fullinfo_orders, name=CHECK, description="No notice waits longer than 15 minutes for its delivery."
 )
 def notices_are_delivered(warehouse: WarehouseResource) -> dg.AssetCheckResult:
-    """Look at the outbox, asking no service."""
-    outbox = look_at_outbox(warehouse.engine, open_notifiers(configuration.notify_urls()))
-    late = outbox.is_late(datetime.now(UTC))
+    """Judge, in a run."""
+    verdict = judge(warehouse.engine)
     return dg.AssetCheckResult(
-        passed=not late,
-        # The tables are right all the same.
-        severity=dg.AssetCheckSeverity.WARN,
-        description=outbox.words if late else None,
-        metadata={"waiting": outbox.waiting.notices},
+        passed=not verdict.problem,
+        severity=SEVERITY,
+        description=verdict.problem,
+        metadata={"waiting": verdict.waiting},
     )
 
 
-def notices_evaluation(outbox: Outbox, now: datetime) -> dg.AssetCheckEvaluation:
+def notices_evaluation(verdict: Verdict) -> dg.AssetCheckEvaluation:
     """Return the same for whoever is no run."""
-    late = outbox.is_late(now)
     return dg.AssetCheckEvaluation(
         asset_key=fullinfo_orders.key,
         check_name=CHECK,
-        passed=not late,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=outbox.words if late else None,
-        metadata={"waiting": outbox.waiting.notices},
+        passed=not verdict.problem,
+        severity=SEVERITY,
+        description=verdict.problem,
+        metadata={"waiting": verdict.waiting},
     )
 
 

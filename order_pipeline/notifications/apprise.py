@@ -47,6 +47,10 @@ class AppriseNotifier:
                 f"compare it with that service's page at https://appriseit.com/services/"
             )
 
+        for service in self._service:
+            # Its own pause of 5.5 s between two messages would count as the service's; the outbox keeps the pace.
+            service.request_rate_per_sec = 0
+
     def __repr__(self) -> str:
         return f"AppriseNotifier({self.name})"
 

@@ -7,7 +7,7 @@ Belongs here: the claim, the limit that all processes share, and what came of a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -26,6 +26,9 @@ LEASE_SECONDS = 150.0
 ALONE_AFTER = 3
 # More than any message shows; the digest says how many there are.
 BATCH = 500
+
+# Long enough to look up what happened last season.
+KEPT = timedelta(days=180)
 
 # An unanswered row lock must not hang the delivery: what could not be noted is delivered once more.
 _PATIENCE = text("SET LOCAL lock_timeout = '5s'")
@@ -155,14 +158,26 @@ def note_failed(
 
 
 def close_delivered(connection: Connection, sinks: Sequence[str]) -> None:
-    """Settle the notices that every sink of today's configuration has taken; one that is gone is waited for no more."""
-    connection.execute(
+    """Settle the notices that every sink of today's configuration has taken; one that is gone is waited for no more.
+
+    With each delivery those go that were settled long ago, so that the outbox does not grow for ever.
+    """
+    settled = connection.execute(
         text("""
             UPDATE sync.notice SET delivered_at = clock_timestamp(), last_problem = NULL
             WHERE delivered_at IS NULL AND delivered_to @> cast(:sinks AS text[])
         """),
         {"sinks": list(sinks)},
     )
+    if settled.rowcount:
+        connection.execute(
+            text("""
+                DELETE FROM sync.notice
+                WHERE delivered_at < clock_timestamp() - :kept AND last_raised_at < clock_timestamp() - :kept
+                  AND resolved_at IS NOT NULL
+            """),
+            {"kept": KEPT},
+        )
 
 
 def read_sink(connection: Connection, sink: str) -> Sink | None:

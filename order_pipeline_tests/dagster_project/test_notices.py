@@ -157,7 +157,6 @@ def test_a_dead_service_turns_a_check_yellow_after_a_while_and_stops_no_tick(
     # The same once more is no news.
     again, cursor = tick(notices_sensor, defs, instance, cursor)
     assert isinstance(again, dg.SkipReason)
-    # Nightly the check says so of itself.
     service.says(200, TAKEN)
     with transaction(engine) as connection:
         connection.execute(text("UPDATE sync.notice_sink SET next_attempt_at = '-infinity'"))
@@ -168,11 +167,21 @@ def test_a_dead_service_turns_a_check_yellow_after_a_while_and_stops_no_tick(
     assert event.passed
 
 
-def test_a_wrong_address_is_a_reason_and_not_a_red_tick(
+def test_a_wrong_address_turns_the_check_yellow_and_neither_a_tick_nor_the_nightly_run_red(
     defs: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(NOTIFY_URL, "dingtak://geheim")
-    found, _ = tick(notices_sensor, defs, instance)
-    assert isinstance(found, dg.SkipReason)
-    assert "did you mean dingtalk://" in str(found.skip_message)
-    assert "geheim" not in str(found.skip_message)
+    found, cursor = tick(notices_sensor, defs, instance)
+    assert isinstance(found, dg.SensorResult)
+    (event,) = found.asset_events
+    assert isinstance(event, dg.AssetCheckEvaluation)
+    assert "did you mean dingtalk://" in str(event.description)
+    again, _ = tick(notices_sensor, defs, instance, cursor)
+    assert isinstance(again, dg.SkipReason)
+    assert "did you mean dingtalk://" in str(again.skip_message)
+    closed = run(defs, "close_day", instance, TODAY)
+    assert closed.success
+    (nightly,) = (each for each in closed.get_asset_check_evaluations() if each.check_name == "notices_are_delivered")
+    assert not nightly.passed
+    assert nightly.severity == dg.AssetCheckSeverity.WARN
+    assert "geheim" not in f"{event.description}{again.skip_message}{nightly.description}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from order_pipeline.notifications.digest import Item, compose, parts
@@ -36,6 +36,7 @@ def test_a_message_that_fits_is_left_as_it_is() -> None:
     assert parts(message, 2_048) == [message]
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=4_000), st.integers(200, 3_000))
 def test_parts_keep_to_the_limit_of_bytes_and_lose_nothing_but_line_breaks_unless_they_say_so(
     text: str, limit: int

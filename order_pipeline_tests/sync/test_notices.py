@@ -278,6 +278,19 @@ def test_all_processes_together_keep_to_twenty_messages_a_minute(
     assert len(granted) >= 3 * 60 / 4.2
 
 
+def test_the_outbox_keeps_half_a_year_and_whatever_is_still_open(engine: Engine, robots: list[Notifier]) -> None:
+    say(engine, notice("over"), notice("open"))
+    end(engine, "over")
+    deliver(engine, robots)
+    for months, left in ((5, 4), (2, 3)):
+        change(engine, "UPDATE sync.notice SET delivered_at = delivered_at - interval '{0} months', last_raised_at = "
+                       "last_raised_at - interval '{0} months'".format(months))  # fmt: skip
+        say(engine, notice(f"new {months}"))
+        deliver(engine, robots)
+        assert len(held(engine)) == left
+    assert [each.subject for each in held(engine)] == ["open", "new 5", "new 2"]
+
+
 def test_a_longer_queue_than_the_limit_allows_goes_on_with_the_next_go(
     engine: Engine, robots: list[Notifier], service: Service
 ) -> None:

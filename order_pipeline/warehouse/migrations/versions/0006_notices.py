@@ -28,7 +28,7 @@ CREATE TABLE sync.notice (
 CREATE UNIQUE INDEX notice_open ON sync.notice (kind, subject) WHERE resolved_at IS NULL;
 CREATE INDEX notice_ended ON sync.notice (kind, subject, resolved_at);
 CREATE INDEX notice_waiting ON sync.notice (notice_id) WHERE delivered_at IS NULL;
-COMMENT ON TABLE sync.notice IS 'The outbox: what people are told, written with the fact and delivered later; kept.';
+COMMENT ON TABLE sync.notice IS 'The outbox: what people are told, written with the fact and delivered later; kept for half a year.';
 COMMENT ON COLUMN sync.notice.subject IS 'What it is about; with the kind it tells whether the same is said again.';
 COMMENT ON COLUMN sync.notice.times_raised IS 'The same within the quiet period, or until it is over, only counts up.';
 COMMENT ON COLUMN sync.notice.resolved_at IS 'The episode is over; the next time is a new notice.';
