@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "traffic",
         "warehouse",
     },
-    "cli": {"configuration", "commands", "notifications", "resources", "sync", "warehouse"},
+    "cli": {"configuration", "commands", "notifications", "resources", "sync", "traffic", "warehouse"},
 }
 DAGSTER_FREE = {"configuration", "sandbox", "insights", "notifications", "traffic", "warehouse", "platforms", "sync"}
 

@@ -283,8 +283,11 @@ def test_the_outbox_keeps_half_a_year_and_whatever_is_still_open(engine: Engine,
     end(engine, "over")
     deliver(engine, robots)
     for months, left in ((5, 4), (2, 3)):
-        change(engine, "UPDATE sync.notice SET delivered_at = delivered_at - interval '{0} months', last_raised_at = "
-                       "last_raised_at - interval '{0} months'".format(months))  # fmt: skip
+        age = f"interval '{months} months'"
+        change(
+            engine,
+            f"UPDATE sync.notice SET delivered_at = delivered_at - {age}, last_raised_at = last_raised_at - {age}",
+        )
         say(engine, notice(f"new {months}"))
         deliver(engine, robots)
         assert len(held(engine)) == left
