@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from order_pipeline.configuration import NOTIFY_URL
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.notices import Notice, Severity, raise_notice
-from order_pipeline_tests.end_to_end.test_commands import run
+from order_pipeline_tests.end_to_end.program import run
 from order_pipeline_tests.notifications.service import running_service
 
 
