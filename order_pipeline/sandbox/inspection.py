@@ -51,9 +51,9 @@ def truth_of_refunds(marketplace: Marketplace, shop_id: str) -> tuple[str, Itera
     def pieces() -> Iterator[bytes]:
         for begin in range(0, len(snapshot), _TRADES_PER_PIECE):
             lines = []
-            for trade, version, position in snapshot[begin : begin + _TRADES_PER_PIECE]:
+            for trade, version, slot in snapshot[begin : begin + _TRADES_PER_PIECE]:
                 with marketplace.still():
-                    lines.append(encode_refund(trade, version, position, shop, DETAIL_FIELDS))
+                    lines.append(encode_refund(trade, version, slot, shop, DETAIL_FIELDS))
             yield b"\n".join(lines) + b"\n"
 
     return wall_text(now_ms // 1000), pieces()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from order_pipeline.sandbox import trade as t
+from order_pipeline.sandbox.amounts import refundable
 from order_pipeline.sandbox.authorization import DEFAULT_RULES, Authority, AuthorizationRules
 from order_pipeline.sandbox.chance import fraction
 from order_pipeline.sandbox.clock import Clock, DrivenClock, from_ms
@@ -28,6 +29,7 @@ from order_pipeline.sandbox.continuity import (
     save_state,
 )
 from order_pipeline.sandbox.demand import Basket, BasketLine, Demand
+from order_pipeline.sandbox.event_values import DISPUTE_TYPES, EXCHANGES, RefundStep
 from order_pipeline.sandbox.faults import FaultPlan
 from order_pipeline.sandbox.fields import Selection
 from order_pipeline.sandbox.fragments import FragmentCache
@@ -227,24 +229,61 @@ class Marketplace:
         """
         if unknown := set(changes) - t.EDITABLE:
             raise ValueError(f"cannot edit {sorted(unknown)}; editable are {sorted(t.EDITABLE)}")
-        return self._change(shop_id, tid, t.TOUCHED, changes)
+        return self.change(shop_id, tid, t.TOUCHED, changes)
 
     def edit_memo(self, shop_id: str, tid: int, memo: str, flag: int = 1) -> t.Trade:
         """Let the seller write a memo and set a flag (1 red … 5 purple) now."""
-        return self._change(shop_id, tid, t.MEMO_EDITED, (memo, flag))
+        return self.change(shop_id, tid, t.MEMO_EDITED, (memo, flag))
 
-    def move_refund(self, shop_id: str, tid: int, status: str, lines: tuple[int, ...] = (0,)) -> t.Trade:
-        """Ask for refunds of some lines now, or take them a step on, by their new status (contract 4.7)."""
-        if status not in STATUSES:
-            raise ValueError(f"no refund status {status!r}; there are {sorted(STATUSES)}")
-        return self._change(shop_id, tid, t.REFUND, status, lines)
+    def move_refund(
+        self,
+        shop_id: str,
+        tid: int,
+        status: str,
+        lines: tuple[int, ...] = (0,),
+        *,
+        number: int = 0,
+        fee: int | None = None,
+        quantity: int | None = None,
+        kind: str = "",
+        cs_status: int = 0,
+        said: str = "",
+    ) -> t.Trade:
+        """Ask for refunds of some lines now, or take them a step on, by their new status (contract 4.7).
 
-    def _change(self, shop_id: str, tid: int, kind: str, value: Any, lines: tuple[int, ...] = ()) -> t.Trade:
+        The rest as in ``RefundStep``: which refund of each line, cents, units, dispute type, what the platform does
+        and what somebody writes. A ``fee`` of all that is left closes the line as no fee does. ValueError for what
+        cannot be.
+        """
+        with self.looking():
+            lines_of = self.find(shop_id, tid).placement.basket.lines
+            if status not in STATUSES:
+                raise ValueError(f"no refund status {status!r}; there are {sorted(STATUSES)}")
+            if kind and kind not in DISPUTE_TYPES:
+                raise ValueError(f"no dispute type {kind!r}; there are {sorted(DISPUTE_TYPES)}")
+            if not lines or not all(0 <= position < len(lines_of) for position in lines):
+                raise ValueError(f"order {tid} has lines 0 to {len(lines_of) - 1}, not {lines}")
+            if fee is not None and kind not in EXCHANGES:
+                left = [refundable(self.find(shop_id, tid), position) for position in lines]
+                if not 0 < fee <= min(left):
+                    raise ValueError(f"a fee between 1 and {min(left)} cents, which is what is left, not {fee}")
+                if len(lines) == 1 and fee == left[0]:
+                    fee = None
+            step = RefundStep(status, number, fee, quantity, kind, cs_status, said)
+            return self.change(shop_id, tid, t.REFUND, step, lines)
+
+    def find(self, shop_id: str, tid: int) -> t.Trade:
+        """Return a trade of any age. UnknownOrderError if the shop has no such order."""
+        try:
+            return self.ledger(shop_id).trade(tid)
+        except KeyError:
+            raise UnknownOrderError(f"shop {shop_id!r} has no order {tid}") from None
+
+    def change(self, shop_id: str, tid: int, kind: str, value: Any = None, lines: tuple[int, ...] = ()) -> t.Trade:
+        """Let an event of that kind happen to a trade now. UnknownOrderError if the shop has no such order."""
         with self.looking() as now_ms:
-            try:
-                return self.ledger(shop_id).change(tid, t.Event(now_ms, kind, lines, value))
-            except KeyError:
-                raise UnknownOrderError(f"shop {shop_id!r} has no order {tid}") from None
+            self.find(shop_id, tid)
+            return self.ledger(shop_id).change(tid, t.Event(now_ms, kind, lines, value))
 
     def place_order(
         self,
@@ -255,15 +294,27 @@ class Marketplace:
         order_type: str = "fixed",
         lives: bool = False,
         speed: float = 1.0,
+        presale_days: int | None = None,
     ) -> int:
-        """Place an order now and return its tid; it waits for payment for ever unless it ``lives``."""
+        """Place an order now and return its tid; it waits for payment for ever unless it ``lives``.
+
+        ``presale_days`` as in ``plan_life``.
+        """
         default = BasketLine(1, "测试商品/一件", "测试", 1, 10_000, 10_000, 0)
         with self.looking() as now_ms:
             ordinal = _PLACED_ORDINALS + self._placed
             self._placed += 1
             basket = Basket(ordinal, from_ms(now_ms), household, tuple(lines or (default,)))
             seed = self._state.origin.seed
-            placement, events = plan_life(seed, ordinal, basket, created_ms=now_ms, order_type=order_type, speed=speed)
+            placement, events = plan_life(
+                seed,
+                ordinal,
+                basket,
+                created_ms=now_ms,
+                order_type=order_type,
+                speed=speed,
+                presale_days=presale_days if lives or presale_days else 0,
+            )
             ledger = self.ledger(shop_id)
             ledger.plan([(placement, events if lives else events[:1])])
             ledger.advance(now_ms)

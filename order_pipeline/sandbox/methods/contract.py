@@ -72,9 +72,9 @@ class Context(msgspec.Struct, frozen=True):
 
     def encoded_refund(self, refund: Refunded, fields: Collection[str]) -> msgspec.Raw:
         """Return the selected fields of a refund, ready to be put into an answer; a fault may have spoilt them."""
-        trade, version, position = refund
-        fragment = encode_refund(trade, version, position, self.seller, fields)
-        return self._spoilt(trade.lines[position].refund_id, fragment)
+        trade, version, slot = refund
+        fragment = encode_refund(trade, version, slot, self.seller, fields)
+        return self._spoilt(trade.placement.refund_id(slot), fragment)
 
     def _spoilt(self, number: int, fragment: bytes) -> msgspec.Raw:
         faults = self.marketplace.faults
