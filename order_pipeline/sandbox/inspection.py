@@ -1,14 +1,21 @@
-"""The ground truth, outside the wire protocol: what the marketplace knows about every order and refund.
+"""The ground truth, outside the wire protocol: what the marketplace knows of orders, refunds, parcels and stock.
 
-Belongs here: what ``/sandbox/truth`` and ``/sandbox/truth/refunds`` show. Not here: HTTP (``server``).
+Belongs here: what ``/sandbox/truth`` and everything below it show. Not here: HTTP (``server``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+
+import msgspec
 
 from order_pipeline.sandbox.clock import wall_text
+from order_pipeline.sandbox.event_values import OFFLINE
 from order_pipeline.sandbox.fields import everything, select
+from order_pipeline.sandbox.logistics import evidence
+from order_pipeline.sandbox.logistics.evidence import episodes, standings
+from order_pipeline.sandbox.logistics.parcels import Parcel, ParcelBook, carrier_of
 from order_pipeline.sandbox.marketplace import Marketplace
 from order_pipeline.sandbox.refunds import DETAIL_FIELDS, encode_refund
 from order_pipeline.sandbox.rendering import encode_trade
@@ -57,3 +64,64 @@ def truth_of_refunds(marketplace: Marketplace, shop_id: str) -> tuple[str, Itera
             yield b"\n".join(lines) + b"\n"
 
     return wall_text(now_ms // 1000), pieces()
+
+
+def truth_of_parcels(marketplace: Marketplace, shop_id: str, hours: float) -> tuple[str, Iterator[bytes]]:
+    """Return the platform's time and, in pieces of NDJSON, every parcel of a shop with all that has come of it.
+
+    ``crossed_at`` is when it crossed, or will cross if nothing comes, so many ``hours`` without news; moments are the
+    platform's text. Otherwise as ``truth``.
+    """
+    with marketplace.looking() as now_ms:
+        book = marketplace.parcels(shop_id)
+        snapshot = list(book)
+
+    def pieces() -> Iterator[bytes]:
+        for begin in range(0, len(snapshot), _TRADES_PER_PIECE):
+            with marketplace.still():
+                found = [_parcel(book, parcel, now_ms, hours) for parcel in snapshot[begin : begin + _TRADES_PER_PIECE]]
+            yield b"".join(msgspec.json.encode(each) + b"\n" for each in found)
+
+    return wall_text(now_ms // 1000), pieces()
+
+
+def _parcel(book: ParcelBook, parcel: Parcel, now_ms: int, hours: float) -> dict[str, Any]:
+    scans = book.visible(parcel, now_ms)
+    known = standings(scans)
+    last = known[-1] if known else None
+    state = last.state if last else evidence.UNTRACKED if parcel.channel == OFFLINE else evidence.NO_TRACE
+    stuck = episodes(known, now_ms // 1000, hours)
+    out_sid, company = carrier_of(parcel, scans)
+    moves = last is not None and last.last_time is not None and state in evidence.MOVING
+    return {
+        "waybill": parcel.waybill,
+        "out_sid": out_sid,
+        "company": company,
+        "channel": parcel.channel,
+        "handed_over_at": wall_text(parcel.handed_over_ms // 1000),
+        "orders": [
+            {"tid": trade.tid, "oids": [trade.lines[position].oid for position in lines], "status": trade.status}
+            for trade, lines in parcel.contents
+        ],
+        "events": [
+            {
+                "at": wall_text(scan.at_ms // 1000),
+                "time": wall_text(scan.time),
+                "action": scan.action,
+                "desc": scan.text,
+            }
+            for scan in scans
+        ],
+        "state": state,
+        "last_event_at": _text(last.last_time if last else None),
+        "crossed_at": _text(last.last_time + round(hours * 3600) if last and last.last_time and moves else None),
+        "stalled": bool(stuck) and stuck[-1].ended_at is None,
+        "episodes": [
+            {"since": _text(each.since), "crossed_at": _text(each.crossed_at), "ended_at": _text(each.ended_at)}
+            for each in stuck
+        ],
+    }
+
+
+def _text(second: int | None) -> str | None:
+    return None if second is None else wall_text(second)

@@ -35,6 +35,8 @@ from order_pipeline.sandbox.fields import Selection
 from order_pipeline.sandbox.fragments import FragmentCache
 from order_pipeline.sandbox.ledger import Ledger
 from order_pipeline.sandbox.life import plan_life
+from order_pipeline.sandbox.logistics.journeys import DEFAULT_ODDS, Odds
+from order_pipeline.sandbox.logistics.parcels import ParcelBook
 from order_pipeline.sandbox.messages.service import MessageService
 from order_pipeline.sandbox.messages.topics import AUTH_CANCEL
 from order_pipeline.sandbox.people import open_uid
@@ -72,11 +74,12 @@ class Marketplace:
         bounds: Bounds = "half_open",
         authorization: AuthorizationRules = DEFAULT_RULES,
         message_redelivery_seconds: float = MESSAGE_REDELIVERY_SECONDS,
+        parcel_odds: Odds = DEFAULT_ODDS,
     ) -> None:
         """Place the demand's baskets as orders, dealt out to the shops in turn, and open a session.
 
         ``bounds`` says which ends of a query window belong to it, as the platform does not document it; nor how
-        long an unconfirmed message waits to come again.
+        long an unconfirmed message waits to come again. ``parcel_odds`` say how often parcels get stuck.
         """
         if not shops:
             raise ValueError("a marketplace needs at least one shop")
@@ -91,6 +94,9 @@ class Marketplace:
         self._state_path = state_path
         self._lock = threading.RLock()
         self._ledgers = {shop.id: Ledger(partial(self.faults.arrival_delay_seconds, shop.id)) for shop in shops}
+        self._parcels = {
+            shop_id: ParcelBook(ledger, state.origin.seed, parcel_odds) for shop_id, ledger in self._ledgers.items()
+        }
         self._by_turn = list(self._ledgers.values())
         self._limits = {shop.app_key: RateLimit(calls_per_minute) for shop in shops if calls_per_minute}
         self._fragments = FragmentCache()
@@ -187,6 +193,11 @@ class Marketplace:
             return self._ledgers[shop_id]
         except KeyError:
             raise UnknownOrderError(f"no shop {shop_id!r}; there are {sorted(self._ledgers)}") from None
+
+    def parcels(self, shop_id: str) -> ParcelBook:
+        """Return the parcels of a shop, to be used inside ``looking()``. UnknownOrderError if there is no such shop."""
+        self.ledger(shop_id)
+        return self._parcels[shop_id]
 
     def fragment(self, trade: t.Trade, shop: Shop, selection: Selection) -> bytes:
         """Return the selected fields of a trade as JSON text."""

@@ -14,6 +14,7 @@ from order_pipeline.sandbox.clock import parse_wall_text
 from order_pipeline.sandbox.errors import PlatformError, invalid_argument, missing_argument
 from order_pipeline.sandbox.fields import Selection, select
 from order_pipeline.sandbox.ledger import Ledger, Refunded
+from order_pipeline.sandbox.logistics.parcels import ParcelBook
 from order_pipeline.sandbox.marketplace import Marketplace
 from order_pipeline.sandbox.refunds import encode_refund
 from order_pipeline.sandbox.shops import Shop
@@ -50,6 +51,11 @@ class Context(msgspec.Struct, frozen=True):
     def ledger(self) -> Ledger:
         """The seller's orders."""
         return self.marketplace.ledger(self.seller.id)
+
+    @property
+    def parcels(self) -> ParcelBook:
+        """The seller's parcels."""
+        return self.marketplace.parcels(self.seller.id)
 
     def list_at(self) -> int:
         """Return the moment whose state a list shows: now, unless a fault makes it an earlier one."""
