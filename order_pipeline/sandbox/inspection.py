@@ -17,11 +17,14 @@ from order_pipeline.sandbox.logistics import evidence
 from order_pipeline.sandbox.logistics.evidence import episodes, standings
 from order_pipeline.sandbox.logistics.parcels import Parcel, ParcelBook, carrier_of
 from order_pipeline.sandbox.marketplace import Marketplace
+from order_pipeline.sandbox.methods.items import outer_id_of
 from order_pipeline.sandbox.refunds import DETAIL_FIELDS, encode_refund
 from order_pipeline.sandbox.rendering import encode_trade
+from order_pipeline.sandbox.stock import INSTOCK, ONSALE
 
 # Enough lines a piece to keep the overhead low, few enough not to hold up other answers for long.
 _TRADES_PER_PIECE = 100
+_ROWS_PER_PIECE = 1_000
 
 
 def truth(marketplace: Marketplace, shop_id: str, fields: str | None) -> tuple[str, Iterator[bytes]]:
@@ -125,3 +128,33 @@ def _parcel(book: ParcelBook, parcel: Parcel, now_ms: int, hours: float) -> dict
 
 def _text(second: int | None) -> str | None:
     return None if second is None else wall_text(second)
+
+
+def truth_of_stock(marketplace: Marketplace, shop_id: str) -> tuple[str, Iterator[bytes]]:
+    """Return the platform's time and, in pieces of NDJSON, every SKU of a shop with how its stock came about."""
+    with marketplace.looking() as now_ms:
+        book = marketplace.stock(shop_id)
+        products = book.products()
+        rows = [
+            {
+                "num_iid": products[sku.product_id].num_iid,
+                "sku_id": sku.sku_id,
+                "outer_id": outer_id_of(products[sku.product_id], sku),
+                "title": products[sku.product_id].source.title,
+                "approve_status": ONSALE if products[sku.product_id].is_onsale else INSTOCK,
+                "quantity": sku.quantity,
+                "initial": sku.initial,
+                "sold": sku.sold,
+                "oversold": sku.oversold,
+                "arrived": sku.arrived,
+                "written": sku.written,
+                "writes": sku.writes,
+                "modified": wall_text(sku.modified),
+            }
+            for sku in book.every_sku(now_ms // 1000)
+        ]
+    pieces = (
+        b"".join(msgspec.json.encode(row) + b"\n" for row in rows[begin : begin + _ROWS_PER_PIECE])
+        for begin in range(0, len(rows), _ROWS_PER_PIECE)
+    )
+    return wall_text(now_ms // 1000), pieces

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from order_pipeline.sandbox import trade as t
 from order_pipeline.sandbox.amounts import refundable
 from order_pipeline.sandbox.authorization import DEFAULT_RULES, Authority, AuthorizationRules
 from order_pipeline.sandbox.chance import fraction
-from order_pipeline.sandbox.clock import Clock, DrivenClock, from_ms
+from order_pipeline.sandbox.clock import Clock, DrivenClock, from_ms, to_ms
 from order_pipeline.sandbox.continuity import (
     LEAD_MS,
     RENEW_BELOW_MS,
@@ -35,14 +36,17 @@ from order_pipeline.sandbox.fields import Selection
 from order_pipeline.sandbox.fragments import FragmentCache
 from order_pipeline.sandbox.ledger import Ledger
 from order_pipeline.sandbox.life import plan_life
+from order_pipeline.sandbox.logistics.announcements import TRACE_TOPIC, ScanFeed
 from order_pipeline.sandbox.logistics.journeys import DEFAULT_ODDS, Odds
 from order_pipeline.sandbox.logistics.parcels import ParcelBook
+from order_pipeline.sandbox.messages.queues import KEPT_MS
 from order_pipeline.sandbox.messages.service import MessageService
 from order_pipeline.sandbox.messages.topics import AUTH_CANCEL
 from order_pipeline.sandbox.people import open_uid
 from order_pipeline.sandbox.rate_limit import RateLimit
 from order_pipeline.sandbox.refunds import STATUSES
 from order_pipeline.sandbox.shops import Shop
+from order_pipeline.sandbox.stock import WEEK_SECONDS, StockBook
 
 # Contract 6.1: not established; a user reports about five minutes.
 MESSAGE_REDELIVERY_SECONDS = 300.0
@@ -75,11 +79,13 @@ class Marketplace:
         authorization: AuthorizationRules = DEFAULT_RULES,
         message_redelivery_seconds: float = MESSAGE_REDELIVERY_SECONDS,
         parcel_odds: Odds = DEFAULT_ODDS,
+        purchases_arrive: bool = True,
     ) -> None:
         """Place the demand's baskets as orders, dealt out to the shops in turn, and open a session.
 
         ``bounds`` says which ends of a query window belong to it, as the platform does not document it; nor how
-        long an unconfirmed message waits to come again. ``parcel_odds`` say how often parcels get stuck.
+        long an unconfirmed message waits to come again. ``parcel_odds`` say how often parcels get stuck,
+        ``purchases_arrive`` whether stock that runs low is refilled.
         """
         if not shops:
             raise ValueError("a marketplace needs at least one shop")
@@ -97,10 +103,13 @@ class Marketplace:
         self._parcels = {
             shop_id: ParcelBook(ledger, state.origin.seed, parcel_odds) for shop_id, ledger in self._ledgers.items()
         }
+        self._stock = dict(zip(self._ledgers, self._stock_books(purchases=purchases_arrive), strict=True))
         self._by_turn = list(self._ledgers.values())
         self._limits = {shop.app_key: RateLimit(calls_per_minute) for shop in shops if calls_per_minute}
         self._fragments = FragmentCache()
         self._now_ms = clock.now_ms()
+        self._scan_feeds: dict[str, ScanFeed] = {}
+        self._is_open = False
         self._placed = 0
         self._arrived = 0
         self._session = 0
@@ -123,10 +132,20 @@ class Marketplace:
             redelivery_seconds=message_redelivery_seconds,
             keep=self._keep,
         )
+        self._is_open = True
 
     def _settle(self) -> None:
         with self.looking():
             pass
+
+    def _stock_books(self, *, purchases: bool) -> Iterator[StockBook]:
+        baskets, turns, seed = self._demand.baskets, len(self._ledgers), self._state.origin.seed
+        begins, weeks = self._state.epoch_ms // 1000, 1.0
+        if baskets:
+            began = to_ms(baskets[0].at) // 1000
+            weeks, begins = (begins - began) / WEEK_SECONDS, began
+        for turn, ledger in enumerate(self._ledgers.values()):
+            yield StockBook(ledger, seed, islice(baskets, turn, None, turns), begins, weeks, purchases=purchases)
 
     def _take_history(self) -> None:
         seed, baskets, turns = self._state.origin.seed, self._demand.baskets, len(self._by_turn)
@@ -145,7 +164,20 @@ class Marketplace:
                 self._let_arrive(self._now_ms)
             for ledger in self._by_turn:
                 ledger.advance(self._now_ms)
+            if self._is_open:
+                self._tell_of_parcels(self._now_ms)
             yield self._now_ms
+
+    def _tell_of_parcels(self, now_ms: int) -> None:
+        listening = self.messages.shops_naming(TRACE_TOPIC)
+        for shop_id in self._scan_feeds.keys() - listening.keys():
+            del self._scan_feeds[shop_id]
+        for shop_id, permitted_ms in listening.items():
+            if shop_id not in self._scan_feeds:
+                since_ms = max(permitted_ms, now_ms - KEPT_MS)
+                self._scan_feeds[shop_id] = ScanFeed(self.shops[shop_id], self._parcels[shop_id], since_ms)
+            for at_ms, content in self._scan_feeds[shop_id].take(now_ms):
+                self.messages.announce(shop_id, TRACE_TOPIC, content, at_ms, if_named=True)
 
     @contextmanager
     def still(self) -> Iterator[None]:
@@ -198,6 +230,13 @@ class Marketplace:
         """Return the parcels of a shop, to be used inside ``looking()``. UnknownOrderError if there is no such shop."""
         self.ledger(shop_id)
         return self._parcels[shop_id]
+
+    def stock(self, shop_id: str) -> StockBook:
+        """Return the goods of a shop as they are now, to be used inside ``looking()``. UnknownOrderError as above."""
+        self.ledger(shop_id)
+        book = self._stock[shop_id]
+        book.catch_up()
+        return book
 
     def fragment(self, trade: t.Trade, shop: Shop, selection: Selection) -> bytes:
         """Return the selected fields of a trade as JSON text."""

@@ -37,8 +37,23 @@ _LISTED = (
 _DETAIL_ONLY = (
     "num_iid good_return_time price address alipay_no shipping_type cs_status advance_status refund_remind_timeout"
 )
+MESSAGE_FIELDS = frozenset(
+    "id refund_id owner_id owner_nick owner_role owner_open_uid content created message_type refund_phase".split()  # noqa: SIM905
+)
 LIST_FIELDS = frozenset(_LISTED.split())
 DETAIL_FIELDS = LIST_FIELDS | frozenset(_DETAIL_ONLY.split())
+
+_BUYER, _SELLER, _PLATFORM = 1, 2, 3  # owner_role (contract 3.6)
+_SELLERS_TURN = frozenset(
+    {AGREED, "SELLER_REFUSE_BUYER", t.REFUND_SUCCESS, "WAIT_BUYER_CONFIRM_EXCHANGE_SELLER_SEND_GOODS"}
+)
+_SAID = {
+    "WAIT_SELLER_AGREE": "买家发起了退款申请",
+    RETURNED: "买家已退货，等待卖家确认收货",
+    "SELLER_REFUSE_BUYER": "卖家拒绝了退款申请",
+    "CLOSED": "退款关闭",
+    t.REFUND_SUCCESS: "退款成功",
+}
 
 _REASONS = ("缺货", "协商一致退款", "拍错/不想要", "质量问题", "未按约定时间发货", "七天无理由退换货")
 _DESCRIPTIONS = ("部分退款", "包装破损/漏液", "尺码不合适 ")
@@ -155,3 +170,33 @@ def _values(trade: t.Trade, slot: int, shop: Shop, events: list[t.Event], modifi
 def _open(line: t.Line, step: RefundStep, fee: int) -> int:
     """Return what a refund will still take from its line."""
     return 0 if step.status in ENDED or line.is_returned else fee
+
+
+def conversation(trade: t.Trade, slot: int, shop: Shop) -> list[dict[str, Any]]:
+    """Return what was said about a refund so far, as refund.messages.get shows it, the first first."""
+    buyer = person(trade.placement.basket.household, shop.user_id)
+    refund_id = trade.placement.refund_id(slot)
+    found = []
+    for number, (made, event) in enumerate(refund_events(trade, slot)):
+        step: RefundStep = event.value
+        is_platform, is_seller = step.cs_status > 0, step.status in _SELLERS_TURN
+        approved = step.status == AGREED and not step.said
+        content = step.said or (
+            f"退货地址：{shop.title} 退货地址/1号仓" if approved else _SAID.get(step.status, "状态已更新")
+        )
+        owner = (_SELLER, shop.seller_nick, None) if is_seller else (_BUYER, buyer.nick, buyer.open_uid)
+        role, nick, uid = (_PLATFORM, "淘宝客服", None) if is_platform else owner
+        values = {
+            "content": content,
+            "created": wall_text(event.at_ms // 1000),
+            "id": refund_id % 10**12 * 100 + number,
+            "message_type": "RETURN_GOODS_APPROVED" if approved else "NORMAL",
+            "owner_id": shop.user_id if role == _SELLER else None,
+            "owner_nick": nick,
+            "owner_open_uid": uid,
+            "owner_role": str(role),
+            "refund_id": str(refund_id),
+            "refund_phase": phase_of(trade.at_version(made)),
+        }
+        found.append({name: value for name, value in values.items() if value is not None})
+    return found

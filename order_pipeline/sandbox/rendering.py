@@ -30,7 +30,7 @@ _ONE_BUNDLE_IN = 60
 # The components of bundles are products that are not sold alone.
 _PARTS_ABOVE = 50_000_000
 _NEXT_ADDRESS = 1_000_003
-_VARIANTS = ("标准装", "家庭装", "试用装", "礼盒装")
+VARIANTS = ("标准装", "家庭装", "试用装", "礼盒装")
 _SHIPPED = frozenset({t.WAIT_BUYER_CONFIRM_GOODS, t.SELLER_CONSIGNED_PART})
 
 
@@ -72,7 +72,12 @@ def sku_id_of(line: t.Line) -> str:
 
 def sku_name_of(line: t.Line) -> str:
     """Return the properties of the variant that a line sells."""
-    return f"规格:{_VARIANTS[line.variant % len(_VARIANTS)]}"
+    return variant_name(line.variant)
+
+
+def variant_name(variant: int) -> str:
+    """Return the properties of a variant."""
+    return f"规格:{VARIANTS[variant % len(VARIANTS)]}"
 
 
 def _moment(seconds: int) -> str | None:
@@ -123,7 +128,7 @@ def combination_of(source: BasketLine) -> dict[str, Any] | None:
             "outer_sku_id": f"{product.outer_iid}-C{part}-0",
             "quantity": part,
             "sku_id": 5_000_000_000_000 + (source.product_id + _PARTS_ABOVE + part) * 10,
-            "sku_title": f"规格:{_VARIANTS[0]}",
+            "sku_title": f"规格:{VARIANTS[0]}",
         }
         for part in (1, 2)
     ]

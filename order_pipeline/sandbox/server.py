@@ -32,7 +32,7 @@ from order_pipeline.sandbox.batch import SEPARATOR, answer_batch
 from order_pipeline.sandbox.clock import DrivenClock, from_ms
 from order_pipeline.sandbox.delivery import Protocol, deliver_badly, reset
 from order_pipeline.sandbox.faults import CATALOGUE, Fault
-from order_pipeline.sandbox.inspection import truth, truth_of_parcels, truth_of_refunds
+from order_pipeline.sandbox.inspection import truth, truth_of_parcels, truth_of_refunds, truth_of_stock
 from order_pipeline.sandbox.marketplace import Marketplace, UnknownOrderError
 from order_pipeline.sandbox.protocol import answer_call
 from order_pipeline.sandbox.settings import SandboxSettings, open_marketplace
@@ -125,6 +125,9 @@ class _Inspection:
         except ValueError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         return _lines(request, lambda shop: truth_of_parcels(self._marketplace, shop, hours))
+
+    async def truth_of_stock(self, request: Request) -> Response:
+        return _lines(request, lambda shop: truth_of_stock(self._marketplace, shop))
 
     async def clock(self, request: Request) -> Response:
         clock = self._marketplace.clock
@@ -243,6 +246,8 @@ def application(marketplace: Marketplace) -> Starlette:
             Route("/sandbox/truth", inspection.truth),
             Route("/sandbox/truth/refunds", inspection.truth_of_refunds),
             Route("/sandbox/truth/parcels", inspection.truth_of_parcels),
+            Route("/sandbox/truth/stock", inspection.truth_of_stock),
+            Route("/sandbox/stock", _steering(marketplace, steering.MoveStock), methods=["POST"]),
             Route("/sandbox/orders", _steering(marketplace, steering.OrderActs), methods=["POST"]),
             Route("/sandbox/refunds", _steering(marketplace, steering.MoveRefund), methods=["POST"]),
             Route("/sandbox/parcels", _steering(marketplace, steering.MoveParcel), methods=["POST"]),

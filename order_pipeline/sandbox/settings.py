@@ -30,7 +30,8 @@ class SandboxSettings:
     arrive, whose waits are divided by ``live_life_speed``. ``driven_from`` (aware) makes the clock a driven one.
     ``authorization`` is how tokens are given, ``message_redelivery_seconds`` how long (by the platform's clock) an
     unconfirmed message waits to come again. ``stall_rate`` of the parcels get stuck; ``parcel_oddity`` multiplies how
-    often anything else is odd about a parcel (0: never).
+    often anything else is odd about a parcel (0: never). ``purchases_arrive`` says whether stock that runs low is
+    refilled every week.
     """
 
     shops: tuple[Shop, ...] = (DEMO_SHOP,)
@@ -49,6 +50,7 @@ class SandboxSettings:
     message_redelivery_seconds: float = MESSAGE_REDELIVERY_SECONDS
     stall_rate: float = STALL_RATE
     parcel_oddity: float = 1.0
+    purchases_arrive: bool = True
 
     def __post_init__(self) -> None:
         if self.demand not in (COMPLETE_JOURNEY, SYNTHETIC):
@@ -86,6 +88,7 @@ def open_marketplace(settings: SandboxSettings) -> Marketplace:
         authorization=settings.authorization,
         message_redelivery_seconds=settings.message_redelivery_seconds,
         parcel_odds=Odds(settings.stall_rate, settings.parcel_oddity),
+        purchases_arrive=settings.purchases_arrive,
     )
 
 

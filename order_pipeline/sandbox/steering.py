@@ -307,6 +307,32 @@ class MoveParcel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return {"waybill": self.waybill}
 
 
+class MoveStock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Stock is set, as the seller's own page would do, or (``add``) a purchase arrives."""
+
+    shop: str
+    sku_id: int
+    set: int | None = None
+    add: int | None = None
+
+    def carry_out(self, marketplace: Marketplace) -> dict[str, Any]:
+        """Return the SKU's quantity. UnknownOrderError if there is no such SKU, ValueError if it cannot be."""
+        with marketplace.looking() as now_ms:
+            book = marketplace.stock(self.shop)
+            sku = book.find(self.sku_id, now_ms // 1000)
+            if sku is None:
+                raise UnknownOrderError(f"shop {self.shop!r} has no SKU {self.sku_id}")
+            if (self.set is None) == (self.add is None):
+                raise ValueError("either set or add")
+            if self.set is not None:
+                if self.set < 0:
+                    raise ValueError("stock is not negative")
+                book.write(sku, self.set, now_ms // 1000)
+            if self.add is not None:
+                book.purchase(sku, self.add, now_ms // 1000)
+            return {"sku_id": sku.sku_id, "quantity": sku.quantity}
+
+
 OrderActs = (
     Place
     | Pay

@@ -231,7 +231,9 @@ class _Route:
         place = random.randrange(len(self.steps))
         hour, action, text, _ = self.steps[place]
         if ahead and action != SIGNED:
-            self.steps[place] = (hour, action, text, random.uniform(1, 5))
+            # Never past the scan that comes next: which of the two was later nobody could tell.
+            later = [step[0] - hour for step in self.steps if step[0] > hour]
+            self.steps[place] = (hour, action, text, min([random.uniform(1, 5), *(0.8 * gap for gap in later)]))
         elif reworded:
             self.steps.append((hour, action, f"【{self.company}】{text}。", 0.0))
         elif repeated:

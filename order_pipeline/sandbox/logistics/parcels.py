@@ -8,7 +8,7 @@ whose parcels interest nobody pays nothing for them. Not here: the plan of a jou
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -62,24 +62,33 @@ class ParcelBook:
         self._parcels: dict[str, Parcel] = {}
         self._edits: dict[str, list[Edit]] = {}
         self._read = 0
+        self._fresh: list[Parcel] = []
+        self._watchers: list[Callable[[str], None]] = []
+
+    def watch(self, on_edit: Callable[[str], None]) -> None:
+        """Let somebody know of every waybill that a test does something to."""
+        self._watchers.append(on_edit)
 
     def catch_up(self) -> list[Parcel]:
-        """Take in what has left since the last time; return the parcels that are new."""
-        fresh = []
+        """Take in what has left since the last time; return the parcels that nobody has been told of yet."""
+        self._take_in()
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def _take_in(self) -> None:
         for place in range(self._read, self._ledger.change_count):
             trade, version = self._ledger.change_at(place)
             event = trade.applied[version - 1]
-            if event.kind == t.CONSIGNED and event.value.waybill and (parcel := self._take(trade, event)):
-                fresh.append(parcel)
+            if event.kind == t.CONSIGNED and event.value.waybill:
+                self._take(trade, event)
         self._read = self._ledger.change_count
-        return fresh
 
-    def _take(self, trade: t.Trade, event: t.Event) -> Parcel | None:
+    def _take(self, trade: t.Trade, event: t.Event) -> None:
         shipment: Shipment = event.value
         waybill = str(shipment.waybill)
         if known := self._parcels.get(waybill):
             known.contents.append((trade, event.lines))
-            return None
+            return
         number = mix(zlib.crc32(waybill.encode()), self._seed)
         days = shipment.days or CONSIGNED_TO_DELIVERED.at(fraction(self._seed, number, 86)) / DAY
         own = habits_of(self._seed, number, self._odds).is_own_carrier
@@ -88,20 +97,21 @@ class ParcelBook:
         contents = [(trade, event.lines)]
         parcel = Parcel(waybill, company, number, event.at_ms, days, speed, channel, contents)
         self._parcels[waybill] = parcel
-        return parcel
+        if self._watchers:
+            self._fresh.append(parcel)
 
     def __iter__(self) -> Iterator[Parcel]:
-        self.catch_up()
+        self._take_in()
         return iter(list(self._parcels.values()))
 
     def find(self, waybill: str) -> Parcel | None:
         """Return the parcel of that number, None if nothing left under it."""
-        self.catch_up()
+        self._take_in()
         return self._parcels.get(waybill)
 
     def of(self, trade: t.Trade) -> list[Parcel]:
         """Return the parcels that a trade's lines are in, as the trade says now."""
-        self.catch_up()
+        self._take_in()
         waybills = dict.fromkeys(line.invoice_no for line in trade.lines if line.invoice_no)
         return [parcel for waybill in waybills if (parcel := self._parcels.get(waybill))]
 
@@ -118,6 +128,8 @@ class ParcelBook:
         if edit.action == EVENT and (edit.scan is None or edit.scan.action not in j.ACTIONS):
             raise ValueError(f"an event needs an action of {sorted(j.ACTIONS)}")
         self._edits.setdefault(waybill, []).append(edit)
+        for on_edit in self._watchers:
+            on_edit(waybill)
 
     def scans(self, parcel: Parcel) -> list[Scan]:
         """Return every scan of a parcel, those to come too, in the order in which they become visible."""
@@ -150,7 +162,9 @@ def _edited(scans: list[Scan], kept_back: list[Scan], edit: Edit) -> tuple[list[
     if edit.action == STALL:
         return before, after or kept_back
     if edit.action == REVIVE:
-        waiting = kept_back or [Scan(edit.at_ms, second, j.ARRIVAL, "快件已到达派送网点")]
+        waiting = [scan for scan in kept_back if scan.is_meaningful] or [
+            Scan(edit.at_ms, second, j.ARRIVAL, "快件已到达派送网点")
+        ]
         move_ms = edit.at_ms - waiting[0].at_ms
         moved = [Scan(scan.at_ms + move_ms, scan.time + move_ms // 1000, scan.action, scan.text) for scan in waiting]
         return before + moved, []

@@ -18,6 +18,7 @@ from order_pipeline.sandbox.logistics.parcels import ParcelBook
 from order_pipeline.sandbox.marketplace import Marketplace
 from order_pipeline.sandbox.refunds import encode_refund
 from order_pipeline.sandbox.shops import Shop
+from order_pipeline.sandbox.stock import StockBook
 from order_pipeline.sandbox.trade import Trade
 
 
@@ -57,6 +58,11 @@ class Context(msgspec.Struct, frozen=True):
         """The seller's parcels."""
         return self.marketplace.parcels(self.seller.id)
 
+    @property
+    def stock(self) -> StockBook:
+        """The seller's goods."""
+        return self.marketplace.stock(self.seller.id)
+
     def list_at(self) -> int:
         """Return the moment whose state a list shows: now, unless a fault makes it an earlier one."""
         return self.now - self.marketplace.faults.list_age_seconds(self.method, self.seller.id)
@@ -82,6 +88,10 @@ class Context(msgspec.Struct, frozen=True):
         fragment = encode_refund(trade, version, slot, self.seller, fields)
         return self._spoilt(trade.placement.refund_id(slot), fragment)
 
+    def encoded_record(self, number: int, fields: Mapping[str, Any]) -> msgspec.Raw:
+        """Return anything else that has a number, ready to be put into an answer; a fault may have spoilt it."""
+        return self._spoilt(number, msgspec.json.encode(fields))
+
     def _spoilt(self, number: int, fragment: bytes) -> msgspec.Raw:
         faults = self.marketplace.faults
         if self.as_text and not faults.is_quiet:
@@ -93,11 +103,12 @@ Handler = Callable[[Context, Mapping[str, str]], Mapping[str, Any]]
 
 
 class Method(msgspec.Struct, frozen=True):
-    """One API of the platform."""
+    """One API of the platform; ``writes`` says that it changes something of the seller's."""
 
     name: str
     handler: Handler
     needs_session: bool = True
+    writes: bool = False
 
 
 def required(parameters: Mapping[str, str], name: str) -> str:
