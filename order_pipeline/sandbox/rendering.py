@@ -41,6 +41,7 @@ class Product(msgspec.Struct, frozen=True, gc=False):
     cid: int
     outer_iid: str
     picture: str
+    is_bundle: bool
 
 
 @lru_cache(maxsize=32_768)
@@ -57,6 +58,7 @@ def _product(product_id: int, category: str) -> Product:
         cid=50_000_000 + zlib.crc32(category.encode()) % 30_000,
         outer_iid=f"P{product_id}",
         picture=f"https://img.alicdn.com/bao/uploaded/i4/sandbox/O1CN{product_id}_!!0-item_pic.jpg",
+        is_bundle=mix(product_id, 94) % _ONE_BUNDLE_IN == 0,
     )
 
 
@@ -115,10 +117,8 @@ def render_trade(trade: t.Trade, shop: Shop, selection: Selection) -> dict[str, 
     return rendered
 
 
-def combination_of(source: BasketLine) -> dict[str, Any] | None:
-    """Return what a bundle is made of, None for goods that are none."""
-    if mix(source.product_id, 94) % _ONE_BUNDLE_IN:
-        return None
+def combination_of(source: BasketLine) -> dict[str, Any]:
+    """Return what a bundle is made of."""
     product = product_of(source)
     parts = [
         {
@@ -265,7 +265,7 @@ def _order_fields(trade: t.Trade, position: int, line: t.Line, shop: Shop, amoun
         "adjust_fee": money(line.adjust),
         "buyer_rate": False,
         "cid": product.cid,
-        "combine_item_info": combination_of(source),
+        "combine_item_info": combination_of(source) if product.is_bundle else None,
         "consign_time": _moment(line.consigned_at),
         "discount_fee": money(source.discount),
         "divide_order_fee": money(amounts.divided),
