@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from order_pipeline.sandbox.trade import REFUND_SUCCESS, TRADE_FINISHED, Trade
+from order_pipeline.sandbox.trade import DEPOSIT_ONLY, TRADE_FINISHED, Trade
 
 
 class LineAmounts(msgspec.Struct, frozen=True, gc=False):
@@ -56,11 +56,19 @@ def amounts_of(trade: Trade) -> Amounts:
     received = 0
     if trade.status == TRADE_FINISHED:
         received = payment - sum(
-            amount.divided
+            amount.divided if line.is_returned else line.returned
             for line, amount in zip(trade.lines, lines, strict=True)
-            if line.refund_status == REFUND_SUCCESS
         )
     return Amounts(gross, promotion, trade.lines[0].adjust if single else 0, payment, received, lines)
+
+
+def refundable(trade: Trade, position: int) -> int:
+    """Return what a refund of all the rest of a line would give back; of a deposit only what was paid."""
+    lines = amounts_of(trade).lines
+    if trade.step_status == DEPOSIT_ONLY:
+        # What is left of the deposit follows the lines' shares of the price.
+        return divide(trade.placement.deposit, [line.divided for line in lines])[position]
+    return lines[position].divided - trade.lines[position].returned
 
 
 def divide(amount: int, weights: Sequence[int]) -> list[int]:

@@ -30,6 +30,12 @@ def fraction(*parts: int) -> float:
     return (mix(*parts) >> 11) / (1 << 53)
 
 
+def again(number: int, salt: int) -> int:
+    """Return another 64-bit number that depends on a well-scattered one, at a third of the cost of ``mix``."""
+    state = (number ^ salt) * 0xD6E8FEB86659FD93 & _MASK
+    return (state ^ (state >> 32)) * 0xD6E8FEB86659FD93 & _MASK
+
+
 def seeded(*parts: int) -> Random:
     """Return a generator that depends on every part."""
     return Random(mix(*parts))  # noqa: S311 - it must be repeatable, not secret
@@ -45,6 +51,9 @@ class Quantiles:
 
     def draw(self, random: Random) -> float:
         """One value, in the unit of the points."""
-        probability = random.random()
+        return self.at(random.random())
+
+    def at(self, probability: float) -> float:
+        """Return the value of a probability in [0, 1)."""
         start, low, slope = self._segments[bisect_right(self._probabilities, probability) - 1]
         return exp(low + (probability - start) * slope)

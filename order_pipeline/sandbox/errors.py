@@ -53,6 +53,11 @@ def trade_not_exist() -> PlatformError:
     return PlatformError(15, "Remote service error", "isv.trade-not-exist", "交易订单不存在")
 
 
+def write_timed_out() -> PlatformError:
+    """Code 15: whether what was to be written has been written nobody knows (contract 5.2)."""
+    return PlatformError(15, "Remote service error", "isp.remote-service-timeout", "后端服务超时，结果未知")
+
+
 def invalid_session(sub_code: str) -> PlatformError:
     """Code 27; an expired session is named in the message too, as recorded."""
     if sub_code == "session-expired":

@@ -33,6 +33,8 @@ ARRIVAL_DELAY = "arrival_delay"
 CONTROL_CHARACTERS = "control_characters"
 POISON = "poison"
 ODD_RECORD = "odd_record"
+UNKNOWN_OUTCOME = "unknown_outcome"
+ODD_STOCK = "odd_stock"
 MESSAGE_LOST = "message_lost"
 MESSAGE_REPEATED = "message_repeated"
 MESSAGE_HELD = "message_held"
@@ -53,6 +55,7 @@ ODDITIES = (
     "absurd_numbers",
     "text_for_list",
 )
+STOCK_ODDITIES = ("negative", "text", "huge", "missing")
 MESSAGE_SPOILS = ("unknown_topic", "broken_content", "unknown_seller", "ids_as_text")
 
 _CALLS, _RECORDS, _CHANGES, _MESSAGES = "calls", "records", "changes", "messages"
@@ -100,7 +103,15 @@ CATALOGUE = _table(
         ("seconds",),
         ("app", "api"),
     ),
-    FaultKind(ISP, _CALLS, "code 15 with a retryable isp sub_code"),
+    FaultKind(
+        ISP, _CALLS, "code 15 with a retryable isp sub_code", kinds=("timeout", "data_fetch_failed", "unavailable")
+    ),
+    FaultKind(
+        UNKNOWN_OUTCOME,
+        _CALLS,
+        "a method that writes answers with a timeout, although it was (or was not) carried out",
+        kinds=("done", "not_done"),
+    ),
     FaultKind(SESSION_EXPIRED, _CALLS, "code 27, session-expired, although the session is good"),
     FaultKind(WRONG_TOTAL, _CALLS, "total_results is off by one", kinds=("either", "more", "less")),
     FaultKind(HAS_NEXT_FOREVER, _CALLS, "has_next is always true"),
@@ -129,6 +140,7 @@ CATALOGUE = _table(
     FaultKind(CONTROL_CHARACTERS, _RECORDS, "raw control characters inside a text"),
     FaultKind(POISON, _RECORDS, "a record that cannot be loaded", kinds=POISONS),
     FaultKind(ODD_RECORD, _RECORDS, "a record unlike the documentation", kinds=ODDITIES),
+    FaultKind(ODD_STOCK, _RECORDS, "an item or SKU whose stock cannot be true", kinds=STOCK_ODDITIES),
     FaultKind(MESSAGE_LOST, _MESSAGES, "a message is never delivered"),
     FaultKind(
         MESSAGE_REPEATED, _MESSAGES, "a message comes once more after so many seconds, confirmed or not", ("seconds",)

@@ -29,6 +29,11 @@ HTML_PAGE = "<html><head><title>502 Bad Gateway</title></head><body>系统繁忙
 
 # What a record is drawn with besides its number, so that two faults do not pick the same ones.
 _SALTS = {names.CONTROL_CHARACTERS: 51, names.POISON: 52}
+_ISP_CODES = {
+    "timeout": "isp.top-remote-connection-timeout",
+    "data_fetch_failed": "isp.data-fetch-failed",
+    "unavailable": "isp.top-remote-service-unavailable",
+}
 _ON_THE_WIRE = (names.CONNECTION_RESET, names.SHORT_BODY, names.TRUNCATED_GZIP, names.SLOW_BODY)
 
 
@@ -223,9 +228,14 @@ class FaultPlan:
                 return app_call_limited(seconds, active.fault.chosen)
         if self._strikes(names.SESSION_EXPIRED, method, shop_id):
             return invalid_session("session-expired")
-        if self._strikes(names.ISP, method, shop_id):
-            return PlatformError(15, "Remote service error", "isp.top-remote-connection-timeout", "后端服务超时")
+        if fault := self._strikes(names.ISP, method, shop_id):
+            return PlatformError(15, "Remote service error", _ISP_CODES[fault.chosen], "后端服务超时")
         return None
+
+    def unknown_outcome(self, method: str, shop_id: str | None) -> str | None:
+        """Return whether a write that seems to have timed out was "done" or "not_done", None if it answers."""
+        fault = self._strikes(names.UNKNOWN_OUTCOME, method, shop_id)
+        return fault.chosen if fault else None
 
     def damaged(self, method: str, body: bytes, shop_id: str | None = None) -> bytes:
         """Return the body as it arrives."""
@@ -286,6 +296,8 @@ class FaultPlan:
         # What writes JSON anew comes first: it could not read what the others leave behind.
         if fault := self._picks(names.ODD_RECORD, method, shop_id, number):
             fragment = spoiling.odd(fault.chosen, fragment)
+        if fault := self._picks(names.ODD_STOCK, method, shop_id, number):
+            fragment = spoiling.odd_stock(fault.chosen, fragment)
         if fault := self._picks(names.POISON, method, shop_id, number):
             fragment = spoiling.poisoned(fault.chosen, fragment)
         if self._picks(names.CONTROL_CHARACTERS, method, shop_id, number):

@@ -36,7 +36,8 @@ _EVERYWHERE = _names(
 _NOT_IN_INCREMENT = _names("sid commission_fee cod_fee cod_status send_time is_part_consign trade_from")
 _DETAIL_ONLY = _names(
     "tid_str timeout_action_time coupon_fee tmall_coupon_fee buyer_message seller_memo promotion_details "
-    "new_presell alipay_no available_confirm_fee buyer_area has_post_fee snapshot_url"
+    "new_presell est_con_time top_hold forbid_consign team_buy_hold "
+    "alipay_no available_confirm_fee buyer_area has_post_fee snapshot_url"
 )
 
 _ORDER_EVERYWHERE = _names(
@@ -44,7 +45,9 @@ _ORDER_EVERYWHERE = _names(
     "discount_fee adjust_fee divide_order_fee part_mjz_discount status refund_status refund_id consign_time "
     "end_time shipping_type logistics_company invoice_no seller_type buyer_rate seller_rate is_daixiao is_www"
 )
-_ORDER_DETAIL_ONLY = _names("oid_str is_oversold is_service_order order_from snapshot_url")
+_ORDER_DETAIL_ONLY = _names(
+    "oid_str is_oversold is_service_order order_from snapshot_url estimate_con_time combine_item_info"
+)
 
 SOLD = frozenset([*_EVERYWHERE, *_NOT_IN_INCREMENT, "async_modified", "has_buyer_message"])
 INCREMENT = frozenset([*_EVERYWHERE, "has_buyer_message"])

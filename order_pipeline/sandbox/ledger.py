@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from order_pipeline.sandbox.clock import DAY_SECONDS
-from order_pipeline.sandbox.trade import REFUND, Event, Placement, Trade, apply, open_trade
+from order_pipeline.sandbox.trade import REFUND, Event, Placement, Trade, apply, is_step_of, open_trade
 
 # Lists and details reach back three months (contract 3.1, 3.2, 3.4): 92 days, the longest three calendar months.
 THREE_MONTHS_SECONDS = 92 * DAY_SECONDS
@@ -23,7 +23,7 @@ _STEP_BITS = 10
 _ORDINAL_BITS = 34
 
 
-# A refund is a line of a trade, as of one of its versions: (trade, version, the line's position).
+# A refund of a trade, as of one of its versions: (trade, version, which of the trade's refunds: its slot).
 Refunded = tuple[Trade, int, int]
 
 
@@ -46,9 +46,9 @@ class Ledger:
         self._changed = array("q")
         self._changed_index = array("l")
         self._changed_version = array("l")
-        # The changes of refunds, each a place in the log and a line, and where each refund was made.
+        # The changes of refunds, each a place in the log and a slot, and where each refund was made.
         self._refund_places = array("q")
-        self._refund_lines = array("l")
+        self._refund_slots = array("l")
         self._refunds: dict[int, tuple[int, int]] = {}
         # Changes that come late into lists: by trade and version, and by arrival with their place in the log.
         self._late: dict[int, dict[int, int]] = {}
@@ -121,9 +121,10 @@ class Ledger:
             self._late_places.add(len(self._changed))
         if event.kind == REFUND:
             for position in event.lines:
-                self._refunds.setdefault(trade.lines[position].refund_id, (index, position))
+                slot = trade.placement.refund_slot(position, event.value.number)
+                self._refunds.setdefault(trade.placement.refund_id(slot), (index, slot))
                 self._refund_places.append(len(self._changed))
-                self._refund_lines.append(position)
+                self._refund_slots.append(slot)
         self._changed.append(trade.modified)
         self._changed_index.append(index)
         self._changed_version.append(trade.version)
@@ -133,6 +134,10 @@ class Ledger:
         trade = self._by_tid[tid]
         self._apply(self._index_of[trade.placement.ordinal], event)
         return trade
+
+    def trade(self, tid: int) -> Trade:
+        """Return the trade of that id, however old. KeyError if unknown."""
+        return self._by_tid[tid]
 
     def find(self, tid: int, now: int) -> Trade | None:
         """Return the trade of that id, unless it is unknown or older than three months."""
@@ -220,9 +225,9 @@ class Ledger:
         """Every refund in its present version, in the order in which they were asked for."""
         return [self._refunded(*found) for found in self._refunds.values()]
 
-    def _refunded(self, index: int, position: int) -> Refunded:
+    def _refunded(self, index: int, slot: int) -> Refunded:
         trade = self._trades[index]
-        return trade, trade.version, position
+        return trade, trade.version, slot
 
     def refunds_between(
         self, first: int, last: int, at: int, types: Collection[str], status: str | None
@@ -231,16 +236,15 @@ class Ledger:
         begin = bisect_left(self._refund_places, self.first_change_from(first))
         end = bisect_left(self._refund_places, self.first_change_from(min(last, at) + 1))
         for number in range(end - 1, begin - 1, -1):
-            place, position = self._refund_places[number], self._refund_lines[number]
+            place, slot = self._refund_places[number], self._refund_slots[number]
             trade, version = self.change_at(place)
             changed_again = any(
-                event.kind == REFUND and position in event.lines and event.at_ms // 1000 <= at
-                for event in trade.applied[version:]
+                is_step_of(trade, event, slot) and event.at_ms // 1000 <= at for event in trade.applied[version:]
             )
             if changed_again or trade.type not in types:
                 continue
-            if status is None or trade.applied[version - 1].value == status:
-                yield trade, version, position
+            if status is None or trade.applied[version - 1].value.status == status:
+                yield trade, version, slot
 
     @property
     def change_count(self) -> int:

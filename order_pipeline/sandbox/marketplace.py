@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from order_pipeline.sandbox import trade as t
+from order_pipeline.sandbox.amounts import refundable
 from order_pipeline.sandbox.authorization import DEFAULT_RULES, Authority, AuthorizationRules
 from order_pipeline.sandbox.chance import fraction
-from order_pipeline.sandbox.clock import Clock, DrivenClock, from_ms
+from order_pipeline.sandbox.clock import Clock, DrivenClock, from_ms, to_ms
 from order_pipeline.sandbox.continuity import (
     LEAD_MS,
     RENEW_BELOW_MS,
@@ -28,17 +30,23 @@ from order_pipeline.sandbox.continuity import (
     save_state,
 )
 from order_pipeline.sandbox.demand import Basket, BasketLine, Demand
+from order_pipeline.sandbox.event_values import DISPUTE_TYPES, EXCHANGES, RefundStep
 from order_pipeline.sandbox.faults import FaultPlan
 from order_pipeline.sandbox.fields import Selection
 from order_pipeline.sandbox.fragments import FragmentCache
 from order_pipeline.sandbox.ledger import Ledger
 from order_pipeline.sandbox.life import plan_life
+from order_pipeline.sandbox.logistics.announcements import TRACE_TOPIC, ScanFeed
+from order_pipeline.sandbox.logistics.journeys import DEFAULT_ODDS, Odds
+from order_pipeline.sandbox.logistics.parcels import ParcelBook
+from order_pipeline.sandbox.messages.queues import KEPT_MS
 from order_pipeline.sandbox.messages.service import MessageService
 from order_pipeline.sandbox.messages.topics import AUTH_CANCEL
 from order_pipeline.sandbox.people import open_uid
 from order_pipeline.sandbox.rate_limit import RateLimit
 from order_pipeline.sandbox.refunds import STATUSES
 from order_pipeline.sandbox.shops import Shop
+from order_pipeline.sandbox.stock import WEEK_SECONDS, StockBook
 
 # Contract 6.1: not established; a user reports about five minutes.
 MESSAGE_REDELIVERY_SECONDS = 300.0
@@ -70,11 +78,14 @@ class Marketplace:
         bounds: Bounds = "half_open",
         authorization: AuthorizationRules = DEFAULT_RULES,
         message_redelivery_seconds: float = MESSAGE_REDELIVERY_SECONDS,
+        parcel_odds: Odds = DEFAULT_ODDS,
+        purchases_arrive: bool = True,
     ) -> None:
         """Place the demand's baskets as orders, dealt out to the shops in turn, and open a session.
 
         ``bounds`` says which ends of a query window belong to it, as the platform does not document it; nor how
-        long an unconfirmed message waits to come again.
+        long an unconfirmed message waits to come again. ``parcel_odds`` say how often parcels get stuck,
+        ``purchases_arrive`` whether stock that runs low is refilled.
         """
         if not shops:
             raise ValueError("a marketplace needs at least one shop")
@@ -89,10 +100,16 @@ class Marketplace:
         self._state_path = state_path
         self._lock = threading.RLock()
         self._ledgers = {shop.id: Ledger(partial(self.faults.arrival_delay_seconds, shop.id)) for shop in shops}
+        self._parcels = {
+            shop_id: ParcelBook(ledger, state.origin.seed, parcel_odds) for shop_id, ledger in self._ledgers.items()
+        }
+        self._stock = dict(zip(self._ledgers, self._stock_books(purchases=purchases_arrive), strict=True))
         self._by_turn = list(self._ledgers.values())
         self._limits = {shop.app_key: RateLimit(calls_per_minute) for shop in shops if calls_per_minute}
         self._fragments = FragmentCache()
         self._now_ms = clock.now_ms()
+        self._scan_feeds: dict[str, ScanFeed] = {}
+        self._is_open = False
         self._placed = 0
         self._arrived = 0
         self._session = 0
@@ -115,10 +132,20 @@ class Marketplace:
             redelivery_seconds=message_redelivery_seconds,
             keep=self._keep,
         )
+        self._is_open = True
 
     def _settle(self) -> None:
         with self.looking():
             pass
+
+    def _stock_books(self, *, purchases: bool) -> Iterator[StockBook]:
+        baskets, turns, seed = self._demand.baskets, len(self._ledgers), self._state.origin.seed
+        begins, weeks = self._state.epoch_ms // 1000, 1.0
+        if baskets:
+            began = to_ms(baskets[0].at) // 1000
+            weeks, begins = (begins - began) / WEEK_SECONDS, began
+        for turn, ledger in enumerate(self._ledgers.values()):
+            yield StockBook(ledger, seed, islice(baskets, turn, None, turns), begins, weeks, purchases=purchases)
 
     def _take_history(self) -> None:
         seed, baskets, turns = self._state.origin.seed, self._demand.baskets, len(self._by_turn)
@@ -137,7 +164,20 @@ class Marketplace:
                 self._let_arrive(self._now_ms)
             for ledger in self._by_turn:
                 ledger.advance(self._now_ms)
+            if self._is_open:
+                self._tell_of_parcels(self._now_ms)
             yield self._now_ms
+
+    def _tell_of_parcels(self, now_ms: int) -> None:
+        listening = self.messages.shops_naming(TRACE_TOPIC)
+        for shop_id in self._scan_feeds.keys() - listening.keys():
+            del self._scan_feeds[shop_id]
+        for shop_id, permitted_ms in listening.items():
+            if shop_id not in self._scan_feeds:
+                since_ms = max(permitted_ms, now_ms - KEPT_MS)
+                self._scan_feeds[shop_id] = ScanFeed(self.shops[shop_id], self._parcels[shop_id], since_ms)
+            for at_ms, content in self._scan_feeds[shop_id].take(now_ms):
+                self.messages.announce(shop_id, TRACE_TOPIC, content, at_ms, if_named=True)
 
     @contextmanager
     def still(self) -> Iterator[None]:
@@ -186,6 +226,18 @@ class Marketplace:
         except KeyError:
             raise UnknownOrderError(f"no shop {shop_id!r}; there are {sorted(self._ledgers)}") from None
 
+    def parcels(self, shop_id: str) -> ParcelBook:
+        """Return the parcels of a shop, to be used inside ``looking()``. UnknownOrderError if there is no such shop."""
+        self.ledger(shop_id)
+        return self._parcels[shop_id]
+
+    def stock(self, shop_id: str) -> StockBook:
+        """Return the goods of a shop as they are now, to be used inside ``looking()``. UnknownOrderError as above."""
+        self.ledger(shop_id)
+        book = self._stock[shop_id]
+        book.catch_up()
+        return book
+
     def fragment(self, trade: t.Trade, shop: Shop, selection: Selection) -> bytes:
         """Return the selected fields of a trade as JSON text."""
         return self._fragments.get(trade, shop, selection)
@@ -227,24 +279,61 @@ class Marketplace:
         """
         if unknown := set(changes) - t.EDITABLE:
             raise ValueError(f"cannot edit {sorted(unknown)}; editable are {sorted(t.EDITABLE)}")
-        return self._change(shop_id, tid, t.TOUCHED, changes)
+        return self.change(shop_id, tid, t.TOUCHED, changes)
 
     def edit_memo(self, shop_id: str, tid: int, memo: str, flag: int = 1) -> t.Trade:
         """Let the seller write a memo and set a flag (1 red … 5 purple) now."""
-        return self._change(shop_id, tid, t.MEMO_EDITED, (memo, flag))
+        return self.change(shop_id, tid, t.MEMO_EDITED, (memo, flag))
 
-    def move_refund(self, shop_id: str, tid: int, status: str, lines: tuple[int, ...] = (0,)) -> t.Trade:
-        """Ask for refunds of some lines now, or take them a step on, by their new status (contract 4.7)."""
-        if status not in STATUSES:
-            raise ValueError(f"no refund status {status!r}; there are {sorted(STATUSES)}")
-        return self._change(shop_id, tid, t.REFUND, status, lines)
+    def move_refund(
+        self,
+        shop_id: str,
+        tid: int,
+        status: str,
+        lines: tuple[int, ...] = (0,),
+        *,
+        number: int = 0,
+        fee: int | None = None,
+        quantity: int | None = None,
+        kind: str = "",
+        cs_status: int = 0,
+        said: str = "",
+    ) -> t.Trade:
+        """Ask for refunds of some lines now, or take them a step on, by their new status (contract 4.7).
 
-    def _change(self, shop_id: str, tid: int, kind: str, value: Any, lines: tuple[int, ...] = ()) -> t.Trade:
+        The rest as in ``RefundStep``: which refund of each line, cents, units, dispute type, what the platform does
+        and what somebody writes. A ``fee`` of all that is left closes the line as no fee does. ValueError for what
+        cannot be.
+        """
+        with self.looking():
+            lines_of = self.find(shop_id, tid).placement.basket.lines
+            if status not in STATUSES:
+                raise ValueError(f"no refund status {status!r}; there are {sorted(STATUSES)}")
+            if kind and kind not in DISPUTE_TYPES:
+                raise ValueError(f"no dispute type {kind!r}; there are {sorted(DISPUTE_TYPES)}")
+            if not lines or not all(0 <= position < len(lines_of) for position in lines):
+                raise ValueError(f"order {tid} has lines 0 to {len(lines_of) - 1}, not {lines}")
+            if fee is not None and kind not in EXCHANGES:
+                left = [refundable(self.find(shop_id, tid), position) for position in lines]
+                if not 0 < fee <= min(left):
+                    raise ValueError(f"a fee between 1 and {min(left)} cents, which is what is left, not {fee}")
+                if len(lines) == 1 and fee == left[0]:
+                    fee = None
+            step = RefundStep(status, number, fee, quantity, kind, cs_status, said)
+            return self.change(shop_id, tid, t.REFUND, step, lines)
+
+    def find(self, shop_id: str, tid: int) -> t.Trade:
+        """Return a trade of any age. UnknownOrderError if the shop has no such order."""
+        try:
+            return self.ledger(shop_id).trade(tid)
+        except KeyError:
+            raise UnknownOrderError(f"shop {shop_id!r} has no order {tid}") from None
+
+    def change(self, shop_id: str, tid: int, kind: str, value: Any = None, lines: tuple[int, ...] = ()) -> t.Trade:
+        """Let an event of that kind happen to a trade now. UnknownOrderError if the shop has no such order."""
         with self.looking() as now_ms:
-            try:
-                return self.ledger(shop_id).change(tid, t.Event(now_ms, kind, lines, value))
-            except KeyError:
-                raise UnknownOrderError(f"shop {shop_id!r} has no order {tid}") from None
+            self.find(shop_id, tid)
+            return self.ledger(shop_id).change(tid, t.Event(now_ms, kind, lines, value))
 
     def place_order(
         self,
@@ -255,15 +344,27 @@ class Marketplace:
         order_type: str = "fixed",
         lives: bool = False,
         speed: float = 1.0,
+        presale_days: int | None = None,
     ) -> int:
-        """Place an order now and return its tid; it waits for payment for ever unless it ``lives``."""
+        """Place an order now and return its tid; it waits for payment for ever unless it ``lives``.
+
+        ``presale_days`` as in ``plan_life``.
+        """
         default = BasketLine(1, "测试商品/一件", "测试", 1, 10_000, 10_000, 0)
         with self.looking() as now_ms:
             ordinal = _PLACED_ORDINALS + self._placed
             self._placed += 1
             basket = Basket(ordinal, from_ms(now_ms), household, tuple(lines or (default,)))
             seed = self._state.origin.seed
-            placement, events = plan_life(seed, ordinal, basket, created_ms=now_ms, order_type=order_type, speed=speed)
+            placement, events = plan_life(
+                seed,
+                ordinal,
+                basket,
+                created_ms=now_ms,
+                order_type=order_type,
+                speed=speed,
+                presale_days=presale_days if lives or presale_days else 0,
+            )
             ledger = self.ledger(shop_id)
             ledger.plan([(placement, events if lives else events[:1])])
             ledger.advance(now_ms)

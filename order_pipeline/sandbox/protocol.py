@@ -12,7 +12,7 @@ import msgspec
 
 from order_pipeline.sandbox import envelope
 from order_pipeline.sandbox.clock import DrivenClock, RealClock, parse_wall_text
-from order_pipeline.sandbox.errors import PlatformError, app_call_limited, invalid_session
+from order_pipeline.sandbox.errors import PlatformError, app_call_limited, invalid_session, write_timed_out
 from order_pipeline.sandbox.faults import Delivery
 from order_pipeline.sandbox.marketplace import Marketplace
 from order_pipeline.sandbox.methods.contract import Context, Method
@@ -107,10 +107,15 @@ def perform(
             if refusal := faults.refusal(method.name, shop_id):
                 raise refusal
             parameters = faults.misheard(method.name, shop_id, parameters)
+        outcome = faults.unknown_outcome(method.name, shop_id) if method.writes else None
+        if outcome == "not_done":
+            raise write_timed_out()
         marketplace.calls[method.name] += 1
         as_text = form.name == "json" and not form.simplified
         context = Context(marketplace, method.name, app_key, shop, now_ms, as_text)
         fields = method.handler(context, parameters)
+        if outcome is not None:
+            raise write_timed_out()
         if not faults.is_quiet:
             fields = faults.misled(method.name, shop_id, fields)
     except PlatformError as error:

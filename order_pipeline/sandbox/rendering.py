@@ -14,6 +14,7 @@ import msgspec
 
 from order_pipeline.sandbox import trade as t
 from order_pipeline.sandbox.amounts import Amounts, LineAmounts, amounts_of
+from order_pipeline.sandbox.chance import mix
 from order_pipeline.sandbox.clock import DAY_SECONDS, wall_text
 from order_pipeline.sandbox.demand import BasketLine
 from order_pipeline.sandbox.fields import ELEMENT_NAMES, Selection
@@ -22,8 +23,14 @@ from order_pipeline.sandbox.shops import Shop
 
 # A buyer who does nothing has the parcel confirmed for them after ten days (Taobao's default).
 _CONFIRM_TIMEOUT_SECONDS = 10 * DAY_SECONDS
-_PRESALE_SHIPS_WITHIN_SECONDS = 15 * DAY_SECONDS
-_VARIANTS = ("标准装", "家庭装", "试用装", "礼盒装")
+_STAGED_SHIPS_WITHIN_DAYS = 15
+# Few enough to be special, many enough to be seen in a small shop.
+_ONE_GIFT_IN = 40
+_ONE_BUNDLE_IN = 60
+# The components of bundles are products that are not sold alone.
+_PARTS_ABOVE = 50_000_000
+_NEXT_ADDRESS = 1_000_003
+VARIANTS = ("标准装", "家庭装", "试用装", "礼盒装")
 _SHIPPED = frozenset({t.WAIT_BUYER_CONFIRM_GOODS, t.SELLER_CONSIGNED_PART})
 
 
@@ -34,6 +41,7 @@ class Product(msgspec.Struct, frozen=True, gc=False):
     cid: int
     outer_iid: str
     picture: str
+    is_bundle: bool
 
 
 @lru_cache(maxsize=32_768)
@@ -50,6 +58,7 @@ def _product(product_id: int, category: str) -> Product:
         cid=50_000_000 + zlib.crc32(category.encode()) % 30_000,
         outer_iid=f"P{product_id}",
         picture=f"https://img.alicdn.com/bao/uploaded/i4/sandbox/O1CN{product_id}_!!0-item_pic.jpg",
+        is_bundle=mix(product_id, 94) % _ONE_BUNDLE_IN == 0,
     )
 
 
@@ -65,7 +74,12 @@ def sku_id_of(line: t.Line) -> str:
 
 def sku_name_of(line: t.Line) -> str:
     """Return the properties of the variant that a line sells."""
-    return f"规格:{_VARIANTS[line.variant % len(_VARIANTS)]}"
+    return variant_name(line.variant)
+
+
+def variant_name(variant: int) -> str:
+    """Return the properties of a variant."""
+    return f"规格:{VARIANTS[variant % len(VARIANTS)]}"
 
 
 def _moment(seconds: int) -> str | None:
@@ -92,7 +106,7 @@ def render_trade(trade: t.Trade, shop: Shop, selection: Selection) -> dict[str, 
     if "promotion_details" in wanted and (promotions := _promotions(trade, amounts)):
         full["promotion_details"] = {"promotion_detail": promotions}
     if "oaid" in wanted:
-        full["oaid"] = oaid(trade.placement.basket.household, shop.app_key, shop.user_id, trade.created)
+        full["oaid"] = oaid(_addressee(trade), shop.app_key, shop.user_id, trade.created)
     rendered = {name: value for name in wanted if (value := full[name]) is not None}
     for name, parts in selection.parts.items():
         if name != "orders" and name in rendered:
@@ -101,6 +115,43 @@ def render_trade(trade: t.Trade, shop: Shop, selection: Selection) -> dict[str, 
                 element: [{part: item[part] for part in parts if part in item} for item in full[name][element]]
             }
     return rendered
+
+
+def combination_of(source: BasketLine) -> dict[str, Any]:
+    """Return what a bundle is made of."""
+    product = product_of(source)
+    parts = [
+        {
+            "item_id": product.num_iid + _PARTS_ABOVE + part,
+            "item_name": f"{source.title} 单品{part}",
+            "outer_iid": f"{product.outer_iid}-C{part}",
+            "outer_sku_id": f"{product.outer_iid}-C{part}-0",
+            "quantity": part,
+            "sku_id": 5_000_000_000_000 + (source.product_id + _PARTS_ABOVE + part) * 10,
+            "sku_title": f"规格:{VARIANTS[0]}",
+        }
+        for part in (1, 2)
+    ]
+    return {"combine_sub_item_do": parts}
+
+
+def _addressee(trade: t.Trade) -> int:
+    """Return whose address the parcel goes to: after a change somebody else's."""
+    return trade.placement.basket.household + trade.addresses * _NEXT_ADDRESS
+
+
+def _presale_days(trade: t.Trade) -> int:
+    return trade.placement.presale_days or (_STAGED_SHIPS_WITHIN_DAYS if trade.step_status is not None else 0)
+
+
+def _promise(trade: t.Trade) -> str | None:
+    """Return the promise as free text, which only pre-sales that are paid in full have here."""
+    days = trade.placement.presale_days
+    return f"{wall_text(trade.created + days * DAY_SECONDS)}前" if days else None
+
+
+def _flag(trade: t.Trade, name: str) -> int | None:
+    return 1 if name in trade.holds else None
 
 
 def _shipping_type(trade: t.Trade) -> str:
@@ -132,7 +183,8 @@ def _trade_fields(trade: t.Trade, shop: Shop, amounts: Amounts) -> dict[str, Any
     paid = trade.paid_at > 0
     succeeded = trade.status == t.TRADE_FINISHED
     held = amounts.payment if paid and trade.status not in t.ENDED else 0
-    presale = trade.step_status is not None
+    presale_days = _presale_days(trade)
+    addressee = buyer if not trade.addresses else person(_addressee(trade), shop.user_id)
     return {
         "adjust_fee": money(amounts.adjust_fee),
         "alipay_no": f"{wall_text(trade.paid_at)[:10].replace('-', '')}2200{tid % 10**14:014d}" if paid else None,
@@ -152,12 +204,14 @@ def _trade_fields(trade: t.Trade, shop: Shop, amounts: Amounts) -> dict[str, Any
         "credit_card_fee": "0.00",
         "discount_fee": money(amounts.discount_fee),
         "end_time": _moment(trade.ended_at),
+        "est_con_time": _promise(trade),
+        "forbid_consign": _flag(trade, "forbid_consign"),
         "has_buyer_message": trade.buyer_message is not None,
         "has_post_fee": trade.post_fee > 0,
         "is_part_consign": trade.parcels > 1 or trade.status == t.SELLER_CONSIGNED_PART,
-        "mark_desc": None,
+        "mark_desc": "卖家标记异常" if "top_hold" in trade.holds else None,
         "modified": modified,
-        "new_presell": True if presale else None,
+        "new_presell": True if presale_days else None,
         # Item fields belong to the lines; only a single line shows them on the trade too.
         "num": only.quantity if only else 0,
         "num_iid": product.num_iid if product else None,
@@ -170,32 +224,34 @@ def _trade_fields(trade: t.Trade, shop: Shop, amounts: Amounts) -> dict[str, Any
         "price": money(only.source.unit_price) if only else None,
         "promotion_details": None,
         "received_payment": money(amounts.received),
-        "receiver_address": buyer.address,
-        "receiver_city": buyer.city,
+        "receiver_address": addressee.address,
+        "receiver_city": addressee.city,
         "receiver_country": "中国",
-        "receiver_district": buyer.district,
-        "receiver_mobile": buyer.mobile,
-        "receiver_name": buyer.name,
-        "receiver_phone": buyer.phone,
-        "receiver_state": buyer.state,
-        "receiver_town": buyer.town,
-        "receiver_zip": buyer.zip,
+        "receiver_district": addressee.district,
+        "receiver_mobile": addressee.mobile,
+        "receiver_name": addressee.name,
+        "receiver_phone": addressee.phone,
+        "receiver_state": addressee.state,
+        "receiver_town": addressee.town,
+        "receiver_zip": addressee.zip,
         "seller_flag": trade.seller_flag,
         "seller_memo": trade.seller_memo,
         "seller_nick": shop.seller_nick,
         "seller_rate": succeeded,
-        "send_time": wall_text(trade.created + _PRESALE_SHIPS_WITHIN_SECONDS) if presale else None,
+        "send_time": wall_text(trade.created + presale_days * DAY_SECONDS) if presale_days else None,
         "shipping_type": _shipping_type(trade),
         "sid": str(tid),
         "snapshot_url": f"s:{tid}_1",
         "status": trade.status,
         "step_paid_fee": _step_paid(trade, amounts),
         "step_trade_status": trade.step_status,
+        "team_buy_hold": _flag(trade, t.TEAM_BUY_HOLD),
         "tid": tid,
         "tid_str": str(tid),
         "timeout_action_time": _timeout(trade),
         "title": shop.title,
         "tmall_coupon_fee": 0,
+        "top_hold": _flag(trade, "top_hold"),
         "total_fee": money(amounts.total_fee),
         "trade_from": trade.placement.origin,
         "type": trade.type,
@@ -209,10 +265,12 @@ def _order_fields(trade: t.Trade, position: int, line: t.Line, shop: Shop, amoun
         "adjust_fee": money(line.adjust),
         "buyer_rate": False,
         "cid": product.cid,
+        "combine_item_info": combination_of(source) if product.is_bundle else None,
         "consign_time": _moment(line.consigned_at),
         "discount_fee": money(source.discount),
         "divide_order_fee": money(amounts.divided),
         "end_time": _moment(line.ended_at),
+        "estimate_con_time": _promise(trade),
         "invoice_no": line.invoice_no,
         "is_daixiao": False,
         "is_oversold": False,
@@ -254,6 +312,9 @@ def _promotions(trade: t.Trade, amounts: Amounts) -> list[dict[str, Any]]:
     ]
     if amounts.discount_fee:
         found.append(_promotion(trade.tid, "满就送", "SandboxTrade-1", amounts.discount_fee))
+    if mix(trade.tid, 93) % _ONE_GIFT_IN == 0:
+        gift = {"gift_item_id": "600000099999", "gift_item_name": "赠品 试用装", "gift_item_num": "1"}
+        found.append(_promotion(trade.tid, "满就送", "SandboxGift-1", 0) | gift)
     return found
 
 

@@ -12,7 +12,7 @@ import ipaddress
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import FrameType, TracebackType
@@ -27,12 +27,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from order_pipeline.sandbox import oauth
+from order_pipeline.sandbox import oauth, steering
 from order_pipeline.sandbox.batch import SEPARATOR, answer_batch
 from order_pipeline.sandbox.clock import DrivenClock, from_ms
 from order_pipeline.sandbox.delivery import Protocol, deliver_badly, reset
 from order_pipeline.sandbox.faults import CATALOGUE, Fault
-from order_pipeline.sandbox.inspection import truth, truth_of_refunds
+from order_pipeline.sandbox.inspection import truth, truth_of_parcels, truth_of_refunds, truth_of_stock
 from order_pipeline.sandbox.marketplace import Marketplace, UnknownOrderError
 from order_pipeline.sandbox.protocol import answer_call
 from order_pipeline.sandbox.settings import SandboxSettings, open_marketplace
@@ -119,6 +119,16 @@ class _Inspection:
     async def truth_of_refunds(self, request: Request) -> Response:
         return _lines(request, lambda shop: truth_of_refunds(self._marketplace, shop))
 
+    async def truth_of_parcels(self, request: Request) -> Response:
+        try:
+            hours = float(request.query_params.get("hours", "72"))
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        return _lines(request, lambda shop: truth_of_parcels(self._marketplace, shop, hours))
+
+    async def truth_of_stock(self, request: Request) -> Response:
+        return _lines(request, lambda shop: truth_of_stock(self._marketplace, shop))
+
     async def clock(self, request: Request) -> Response:
         clock = self._marketplace.clock
         if request.method == "POST":
@@ -175,6 +185,21 @@ class _OAuth:
         return await _page(oauth.token(self._marketplace, dict(request.query_params) | dict(form)))
 
 
+def _steering(marketplace: Marketplace, acts: Any) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint that carries out acts of these types."""
+    decoder = msgspec.json.Decoder(acts, strict=False)
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return JSONResponse(decoder.decode(await request.body()).carry_out(marketplace))
+        except UnknownOrderError as error:
+            return JSONResponse({"error": str(error)}, status_code=404)
+        except (msgspec.MsgspecError, ValueError) as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+
+    return endpoint
+
+
 async def _page(page: oauth.Page) -> Response:
     await asyncio.sleep(page.delay_seconds)
     headers = {"location": page.location} if page.location else {}
@@ -220,6 +245,12 @@ def application(marketplace: Marketplace) -> Starlette:
             Route("/sandbox/statistics", inspection.statistics),
             Route("/sandbox/truth", inspection.truth),
             Route("/sandbox/truth/refunds", inspection.truth_of_refunds),
+            Route("/sandbox/truth/parcels", inspection.truth_of_parcels),
+            Route("/sandbox/truth/stock", inspection.truth_of_stock),
+            Route("/sandbox/stock", _steering(marketplace, steering.MoveStock), methods=["POST"]),
+            Route("/sandbox/orders", _steering(marketplace, steering.OrderActs), methods=["POST"]),
+            Route("/sandbox/refunds", _steering(marketplace, steering.MoveRefund), methods=["POST"]),
+            Route("/sandbox/parcels", _steering(marketplace, steering.MoveParcel), methods=["POST"]),
             Route("/sandbox/clock", inspection.clock, methods=["GET", "POST"]),
             Route("/sandbox/faults", inspection.faults, methods=["GET", "POST", "DELETE"]),
             Route("/sandbox/authorizations", inspection.authorizations, methods=["POST"]),

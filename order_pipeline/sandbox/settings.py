@@ -13,8 +13,12 @@ from order_pipeline.sandbox.authorization import DEFAULT_RULES, AuthorizationRul
 from order_pipeline.sandbox.clock import Clock, DrivenClock, RealClock, from_ms
 from order_pipeline.sandbox.continuity import Origin
 from order_pipeline.sandbox.demand import COMPLETE_JOURNEY, SYNTHETIC, Demand, complete_journey, synthetic
+from order_pipeline.sandbox.logistics.journeys import STALL_RATE, Odds
 from order_pipeline.sandbox.marketplace import MESSAGE_REDELIVERY_SECONDS, Bounds, Marketplace, restore
 from order_pipeline.sandbox.shops import DEMO_SHOP, Shop
+
+# Above it the shares of the kinds of delivery would add up to more than one.
+_MOST_ODDITY = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,9 @@ class SandboxSettings:
     over the last ``days`` and thinned to the fraction ``scale``. With ``live_orders_per_second`` further orders
     arrive, whose waits are divided by ``live_life_speed``. ``driven_from`` (aware) makes the clock a driven one.
     ``authorization`` is how tokens are given, ``message_redelivery_seconds`` how long (by the platform's clock) an
-    unconfirmed message waits to come again.
+    unconfirmed message waits to come again. ``stall_rate`` of the parcels get stuck; ``parcel_oddity`` multiplies how
+    often anything else is odd about a parcel (0: never). ``purchases_arrive`` says whether stock that runs low is
+    refilled every week.
     """
 
     shops: tuple[Shop, ...] = (DEMO_SHOP,)
@@ -42,6 +48,9 @@ class SandboxSettings:
     driven_from: datetime | None = None
     authorization: AuthorizationRules = DEFAULT_RULES
     message_redelivery_seconds: float = MESSAGE_REDELIVERY_SECONDS
+    stall_rate: float = STALL_RATE
+    parcel_oddity: float = 1.0
+    purchases_arrive: bool = True
 
     def __post_init__(self) -> None:
         if self.demand not in (COMPLETE_JOURNEY, SYNTHETIC):
@@ -50,6 +59,8 @@ class SandboxSettings:
             raise ValueError("scale is a fraction above 0 and at most 1")
         if self.message_redelivery_seconds <= 0:
             raise ValueError("message_redelivery_seconds is positive")
+        if not 0 <= self.stall_rate <= 1 or not 0 <= self.parcel_oddity <= _MOST_ODDITY:
+            raise ValueError(f"stall_rate is a share, parcel_oddity between 0 and {_MOST_ODDITY}")
         if self.live_orders_per_second < 0 or self.live_life_speed <= 0 or self.days < 1 or self.orders < 1:
             raise ValueError("days, orders and live_life_speed are positive, live_orders_per_second not negative")
 
@@ -76,6 +87,8 @@ def open_marketplace(settings: SandboxSettings) -> Marketplace:
         bounds=settings.bounds,
         authorization=settings.authorization,
         message_redelivery_seconds=settings.message_redelivery_seconds,
+        parcel_odds=Odds(settings.stall_rate, settings.parcel_oddity),
+        purchases_arrive=settings.purchases_arrive,
     )
 
 

@@ -19,6 +19,16 @@ HUGE_FIELD_BYTES = 10 * 1024 * 1024
 
 _TID = re.compile(rb'"tid":\d+')
 _MONEY = re.compile(rb'"payment":"[^"]*"')
+_STOCK = re.compile(rb'"(num|quantity)":\d+')
+_STOCK_TEXTS: Mapping[str, bytes] = MappingProxyType(
+    {
+        "negative": rb'"\1":-7',
+        "text": '"\\1":"缺货"'.encode(),
+        "huge": b'"\\1":' + b"9" * 30,
+        # A number that is not there at all; nothing is named so.
+        "missing": rb'"no_\1":0',
+    }
+)
 _IDS = frozenset({"tid", "oid", "num_iid", "refund_id", "cid"})
 _NUMBERS = frozenset({"num", "seller_flag", "coupon_fee", "tmall_coupon_fee", "refund_version", "cs_status"})
 _MONEYS = frozenset({"payment", "total_fee", "price", "post_fee", "discount_fee", "refund_fee", "divide_order_fee"})
@@ -47,6 +57,11 @@ def poisoned(kind: str, fragment: bytes) -> bytes:
     fields: dict[str, Any] = msgspec.json.decode(fragment)
     fields.pop("orders", None)
     return msgspec.json.encode(fields)
+
+
+def odd_stock(kind: str, fragment: bytes) -> bytes:
+    """Return an item or SKU with stock that cannot be true; a record without stock stays as it is."""
+    return _STOCK.sub(_STOCK_TEXTS[kind], fragment)
 
 
 def odd(kind: str, fragment: bytes) -> bytes:

@@ -12,8 +12,11 @@ from typing import Any
 import msgspec
 
 from order_pipeline.sandbox.demand import Basket, BasketLine
+from order_pipeline.sandbox.event_values import EXCHANGES, RefundStep, Shipment
 
 WAIT_BUYER_PAY = "WAIT_BUYER_PAY"
+TRADE_NO_CREATE_PAY = "TRADE_NO_CREATE_PAY"
+PAID_FORBID_CONSIGN = "PAID_FORBID_CONSIGN"
 WAIT_SELLER_SEND_GOODS = "WAIT_SELLER_SEND_GOODS"
 SELLER_CONSIGNED_PART = "SELLER_CONSIGNED_PART"
 WAIT_BUYER_CONFIRM_GOODS = "WAIT_BUYER_CONFIRM_GOODS"
@@ -41,6 +44,13 @@ SIGNED = "signed"
 FINISHED = "finished"
 REFUND = "refund"
 TOUCHED = "touched"
+HELD = "held"
+ADDRESS_CHANGED = "address_changed"
+
+DEPOSIT_ONLY = "FRONT_PAID_FINAL_NOPAID"
+TEAM_BUY_HOLD = "team_buy_hold"
+# Flags that say: do not ship while set (contract 4.1).
+HOLDS = frozenset({"top_hold", "forbid_consign", TEAM_BUY_HOLD})
 
 # What ``TOUCHED`` (an edit made by a test) may change.
 EDITABLE = frozenset(
@@ -67,7 +77,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False):
-    """What is settled once and for all when the buyer places the order. ``deposit`` is 0 unless staged."""
+    """What is settled once and for all when the buyer places the order. ``deposit`` is 0 unless staged.
+
+    ``presale_days`` is within how many days a pre-sale that is paid in full ships, 0 for anything else.
+    """
 
     ordinal: int
     id_key: int
@@ -80,6 +93,8 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
     buyer_message: str | None
     virtual: bool
     origin: str
+    presale_days: int = 0
+    speed: float = 1.0
 
     @property
     def tid(self) -> int:
@@ -93,9 +108,16 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
         slot = self.ordinal * IDS_PER_TRADE + self.id_key + 1 + position
         return _identifier(_TRADE_PREFIX, slot, self.basket.household)
 
-    def refund_id(self, position: int) -> int:
-        """Return the id of the refund on the line at ``position``."""
-        slot = self.ordinal * IDS_PER_TRADE + self.id_key + 1 + position
+    def refund_slot(self, position: int, number: int = 0) -> int:
+        """Return which refund of this trade the ``number``-th refund (from 0) of a line is. ValueError if too many."""
+        slot = number * len(self.basket.lines) + position
+        if slot >= IDS_PER_TRADE - 1:
+            raise ValueError(f"an order has room for {IDS_PER_TRADE - 1} refunds")
+        return slot
+
+    def refund_id(self, slot: int) -> int:
+        """Return the id of a refund of this trade."""
+        slot = self.ordinal * IDS_PER_TRADE + self.id_key + 1 + slot
         return _identifier(_REFUND_PREFIX, slot, self.basket.household)
 
 
@@ -104,7 +126,10 @@ def _identifier(prefix: int, slot: int, buyer: int) -> int:
 
 
 class Line(msgspec.Struct, gc=False):
-    """One line of a trade; moments are whole seconds, 0 while they have not come."""
+    """One line of a trade; moments are whole seconds, 0 while they have not come.
+
+    ``returned`` is the money that refunds of a part gave back, ``is_returned`` that one of all the rest succeeded.
+    """
 
     oid: int
     source: BasketLine
@@ -118,12 +143,15 @@ class Line(msgspec.Struct, gc=False):
     ended_at: int = 0
     company: str | None = None
     invoice_no: str | None = None
+    returned: int = 0
+    is_returned: bool = False
 
 
 class Trade(msgspec.Struct, gc=False):
     """One trade; ``applied`` is every event so far, so any earlier version can be rebuilt from it.
 
     ``entered`` is when the latest change came into lists; that is ``modified`` unless a fault made it late.
+    ``holds`` are the flags that forbid shipping, ``addresses`` how often the buyer has changed the address.
     """
 
     placement: Placement
@@ -145,6 +173,8 @@ class Trade(msgspec.Struct, gc=False):
     seller_flag: int = 0
     parcels: int = 0
     entered: int = 0
+    holds: frozenset[str] = frozenset()
+    addresses: int = 0
 
     @property
     def version(self) -> int:
@@ -187,6 +217,14 @@ def open_trade(placement: Placement) -> Trade:
     return trade
 
 
+def is_step_of(trade: Trade, event: Event, slot: int) -> bool:
+    """Whether an event is a step of a refund of the trade."""
+    if event.kind != REFUND:
+        return False
+    number, position = divmod(slot, len(trade.lines))
+    return position in event.lines and number == event.value.number
+
+
 def apply(trade: Trade, event: Event) -> None:
     """Change ``trade`` as ``event`` says and stamp ``modified``; the event joins ``applied``."""
     now = event.at_ms // 1000
@@ -217,12 +255,18 @@ def apply(trade: Trade, event: Event) -> None:
         trade.paid_at = now
         _set_status(trade, TRADE_BUYER_SIGNED)
     elif kind == DEPOSIT_PAID:
-        trade.step_status = "FRONT_PAID_FINAL_NOPAID"
+        trade.step_status = DEPOSIT_ONLY
+        # Sellers' screens show either status while only the deposit is paid; which is for the order's number to say.
+        _set_status(trade, TRADE_NO_CREATE_PAY if trade.tid // _BUYER_SUFFIX % 2 else WAIT_BUYER_PAY)
     elif kind == DEPOSIT_FORFEITED:
         trade.step_status = "FRONT_PAID_FRONT_FORFEITED"
         _end(trade, TRADE_CLOSED_BY_TAOBAO, now)
     elif kind == TOUCHED:
         _touch(trade, event.value)
+    elif kind == HELD:
+        _hold(trade, *event.value)
+    elif kind == ADDRESS_CHANGED:
+        trade.addresses += 1
     elif kind != CREATED:
         _edit_line(trade.lines[event.lines[0]], kind, event.value)
 
@@ -242,12 +286,12 @@ def _end(trade: Trade, status: str, now: int) -> None:
 
 
 def _consign(trade: Trade, event: Event, now: int) -> None:
-    company, invoice_no = event.value
+    shipment: Shipment = event.value
     for position in event.lines:
         line = trade.lines[position]
         if line.status not in ENDED:
             line.status, line.consigned_at = WAIT_BUYER_CONFIRM_GOODS, now
-            line.company, line.invoice_no = company, invoice_no
+            line.company, line.invoice_no = shipment.company, shipment.waybill
     trade.parcels += 1
     trade.consigned_at = trade.consigned_at or now
     waiting = any(line.status == WAIT_SELLER_SEND_GOODS for line in trade.lines)
@@ -255,12 +299,19 @@ def _consign(trade: Trade, event: Event, now: int) -> None:
 
 
 def _refund(trade: Trade, event: Event, now: int) -> None:
+    step: RefundStep = event.value
     for position in event.lines:
         line = trade.lines[position]
-        line.refund_id = trade.placement.refund_id(position)
-        line.refund_status = event.value
+        line.refund_id = trade.placement.refund_id(trade.placement.refund_slot(position, step.number))
+        line.refund_status = step.status
+        if step.status != REFUND_SUCCESS or step.kind in EXCHANGES:
+            continue
+        if step.fee is not None:
+            line.returned += step.fee
+            continue
+        line.is_returned = True
         # A refund after the trade succeeded moves money but does not reopen or close anything.
-        if event.value == REFUND_SUCCESS and line.status not in ENDED:
+        if line.status not in ENDED:
             line.status, line.ended_at = TRADE_CLOSED, now
     if trade.status in ENDED:
         return
@@ -269,6 +320,12 @@ def _refund(trade: Trade, event: Event, now: int) -> None:
         trade.status, trade.ended_at = TRADE_CLOSED, now
     elif trade.status == SELLER_CONSIGNED_PART and WAIT_SELLER_SEND_GOODS not in states:
         trade.status = WAIT_BUYER_CONFIRM_GOODS
+
+
+def _hold(trade: Trade, name: str, is_set: bool) -> None:
+    trade.holds = trade.holds | {name} if is_set else trade.holds - {name}
+    if name == TEAM_BUY_HOLD and trade.status in (WAIT_SELLER_SEND_GOODS, PAID_FORBID_CONSIGN):
+        _set_status(trade, PAID_FORBID_CONSIGN if is_set else WAIT_SELLER_SEND_GOODS)
 
 
 def _edit_line(line: Line, kind: str, value: int) -> None:

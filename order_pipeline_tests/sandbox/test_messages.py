@@ -124,7 +124,7 @@ def test_every_change_of_every_order_is_told(server: SandboxServer, script: Scri
             with_status += "status" in told
             if "refund_id" in told:
                 assert isinstance(told["refund_id"], int)
-                assert told["bill_type"] in ("refund_bill", "return_bill")
+                assert told["bill_type"] in ("refund_bill", "return_bill", "replace_bill")
                 assert told["modified"] == message["pub_time"]
     after = {trade["tid"]: trade["modified"] for trade in truth(server.url, DEMO_SHOP.id, "tid,modified")}
     assert latest == {tid: modified for tid, modified in after.items() if modified != before[tid]}

@@ -89,14 +89,20 @@ def test_refunds_agree_with_the_lines_they_are_of(server: SandboxServer) -> None
         line["oid"]: (trade, line) for trade in truth(server.url, DEMO_SHOP.id) for line in trade["orders"]["order"]
     }
     refunds = refunds_of(server)
-    assert {line["refund_id"] for _, line in lines.values() if "refund_id" in line} == {
-        refund["refund_id"] for refund in refunds
-    }
+    latest = {line["refund_id"] for _, line in lines.values() if "refund_id" in line}
+    assert latest <= {refund["refund_id"] for refund in refunds}
+    assert len(latest) >= 0.95 * len(refunds)
     for refund in refunds:
         trade, line = lines[refund["oid"]]
-        assert (refund["tid"], refund["refund_id"]) == (trade["tid"], line["refund_id"])
-        assert (refund["status"], refund["num"]) == (line["refund_status"], line["num"])
-        assert Decimal(refund["refund_fee"]) == Decimal(line["divide_order_fee"])
+        assert refund["tid"] == trade["tid"]
+        fee, whole = Decimal(refund["refund_fee"]), Decimal(line["divide_order_fee"])
+        if refund["refund_id"] == line["refund_id"]:
+            assert (refund["status"], refund["num"]) == (line["refund_status"], line["num"])
+        if refund["dispute_type"] in ("REFUND", "REFUND_AND_RETURN"):
+            is_deposit = trade.get("step_trade_status") == "FRONT_PAID_FINAL_NOPAID"
+            assert 0 < fee <= whole if is_deposit or Decimal(refund["payment"]) else fee == whole
+        else:
+            assert fee == 0
         assert trade["created"] <= refund["created"] <= refund["modified"] <= trade["modified"]
         assert ("end_time" in refund) == (refund["status"] in ("SUCCESS", "CLOSED"))
         assert ("sid" in refund) == (refund["good_status"] == "BUYER_RETURNED_GOODS") <= refund["has_good_return"]

@@ -60,6 +60,8 @@ class MessageService:
         self._queues: dict[tuple[str, str], Queue] = {}
         self._feeds: dict[str, Feed] = {}
         self._notices: dict[int, _Notice] = {}
+        self._announced = 0
+        self._naming: dict[str, dict[str, int]] = {}
         for shop_id, permission in state.permissions.items():
             # Since the first permit, as one that was repeated takes back nothing of what was published before it.
             self._open_feed(shop_id, permission.created_ms)
@@ -76,6 +78,7 @@ class MessageService:
         created_ms = earlier.created_ms if earlier else now_ms
         wanted = sorted(set(topics)) or None
         self._permissions[shop_id] = Permission(topics=wanted, created_ms=created_ms, modified_ms=now_ms)
+        self._naming.clear()
         self._open_feed(shop_id)
         self._keep()
 
@@ -83,6 +86,7 @@ class MessageService:
         """Publish nothing more of a shop; what was published stays. False if nothing was permitted."""
         if self._permissions.pop(shop_id, None) is None:
             return False
+        self._naming.clear()
         self._feeds.pop(shop_id).close()
         self._keep()
         return True
@@ -158,17 +162,36 @@ class MessageService:
 
     # --- messages ---------------------------------------------------------------------------------------------
 
-    def announce(self, shop_id: str, topic: str, content: dict[str, Any], now_ms: int) -> None:
-        """Publish something that no order made, if the shop's permission covers its topic."""
+    def announce(
+        self, shop_id: str, topic: str, content: dict[str, Any], now_ms: int, *, if_named: bool = False
+    ) -> None:
+        """Publish something that no order made, if the shop's permission covers its topic.
+
+        With ``if_named`` it must name the topic: what comes in masses an app has to ask for.
+        """
         permission = self._permissions.get(shop_id)
-        if permission is None or (permission.topics is not None and topic not in permission.topics):
+        if permission is None or (permission.topics is None and if_named):
+            return
+        if permission.topics is not None and topic not in permission.topics:
             return
         shop = self._shops[self._number_of[shop_id]]
-        self._notices = {key: notice for key, notice in self._notices.items() if notice.at_ms > now_ms - KEPT_MS}
-        position = max((read_id(key)[1] for key in self._notices), default=-1) + 1
-        identifier = message_id(self._number_of[shop_id], position, 0, notice=True)
+        # They stand in the order of their publication.
+        while self._notices and next(iter(self._notices.values())).at_ms <= now_ms - KEPT_MS:
+            del self._notices[next(iter(self._notices))]
+        identifier = message_id(self._number_of[shop_id], self._announced, 0, notice=True)
+        self._announced += 1
         self._notices[identifier] = _Notice(now_ms, topic, content)
         self._queue(shop.app_key, self.group_of(shop)).put(identifier, now_ms)
+
+    def shops_naming(self, topic: str) -> Mapping[str, int]:
+        """Return the shops whose permission names a topic, with the moment since when."""
+        if topic not in self._naming:
+            self._naming[topic] = {
+                shop_id: permission.modified_ms
+                for shop_id, permission in self._permissions.items()
+                if permission.topics is not None and topic in permission.topics
+            }
+        return self._naming[topic]
 
     def _published_ms(self, identifier: int) -> int:
         shop_number, position, _, is_notice = read_id(identifier)

@@ -13,8 +13,9 @@ from order_pipeline.sandbox import trade as t
 from order_pipeline.sandbox.amounts import Amounts, amounts_of
 from order_pipeline.sandbox.chance import fraction
 from order_pipeline.sandbox.clock import wall_text
+from order_pipeline.sandbox.event_values import EXCHANGES, RefundStep
 from order_pipeline.sandbox.people import person
-from order_pipeline.sandbox.refunds import AGREED, phase_of, refund_events
+from order_pipeline.sandbox.refunds import dispute_type, fee_of, phase_of, refund_events
 from order_pipeline.sandbox.rendering import money, product_of
 from order_pipeline.sandbox.shops import Shop
 
@@ -38,6 +39,7 @@ _TOPIC_OF_KIND: Mapping[str, str] = MappingProxyType(
         t.SIGNED: _TRADE + "Changed",
         t.FINISHED: _TRADE + "Success",
         t.TOUCHED: _TRADE + "Changed",
+        t.HELD: _TRADE + "Changed",
     }
 )
 _TOPIC_OF_REFUND: Mapping[str, str] = MappingProxyType(
@@ -56,7 +58,11 @@ def _names(prefix: str, endings: str) -> list[str]:
     return [prefix + ending for ending in endings.split()]
 
 
-# What only a test can bring about, such as an exchange.
+_TOPIC_OF_INTERVENTION: Mapping[int, str] = MappingProxyType(
+    {2: "taobao_refund_TaobaoInterApplied", 3: "taobao_refund_TaobaoIntervened"}
+)
+_BILLS: Mapping[str, str] = MappingProxyType({"REFUND_AND_RETURN": "return_bill"})
+# What has no topic of its own: another amount, the further steps of an exchange.
 _OTHER_REFUND_TOPIC = _REFUND + "BuyerModifyAgreement"
 
 # Everything an app can subscribe to (contract 6.3); a shop here emits only some of them.
@@ -98,6 +104,11 @@ def messages_of(trade: t.Trade, shop: Shop) -> Iterator[Message]:
         partly = trade.status == t.SELLER_CONSIGNED_PART
         yield _TRADE + ("PartlySellerShip" if partly else "SellerShip"), _trade_content(trade, shop, amounts)
         return
+    if event.kind == t.ADDRESS_CHANGED:
+        buyer = person(trade.placement.basket.household, shop.user_id)
+        ids = {"buyer_nick": buyer.nick, "buyer_open_uid": buyer.open_uid, "tid": trade.tid}
+        yield _TRADE + "LogisticsAddressChanged", ids
+        return
     position = event.lines[0] if event.lines else None
     content = _trade_content(trade, shop, amounts, position)
     if event.kind in (t.CLOSED_UNPAID, t.DEPOSIT_FORFEITED) and len(trade.lines) == 1:
@@ -131,22 +142,26 @@ def _trade_content(trade: t.Trade, shop: Shop, amounts: Amounts, position: int |
 def _refund_messages(trade: t.Trade, shop: Shop, event: t.Event, amounts: Amounts) -> Iterator[Message]:
     """One message a line, as each line has a refund of its own; money that comes back before the end closes lines."""
     buyer = person(trade.placement.basket.household, shop.user_id)
-    succeeded = event.value == t.REFUND_SUCCESS
+    step: RefundStep = event.value
+    succeeded = step.status == t.REFUND_SUCCESS and step.kind not in EXCHANGES
     for position in event.lines:
         line = trade.lines[position]
-        comes_back = any(step.value == AGREED for _, step in refund_events(trade, position))
+        slot = trade.placement.refund_slot(position, step.number)
+        steps: list[RefundStep] = [made.value for _, made in refund_events(trade, slot)]
+        kind = dispute_type(steps)
+        replaces = kind in EXCHANGES
         yield (
-            _TOPIC_OF_REFUND.get(event.value, _OTHER_REFUND_TOPIC),
+            _refund_topic(steps),
             {
                 "buyer_nick": buyer.nick,
                 "buyer_open_uid": buyer.open_uid,
                 "refund_phase": phase_of(trade),
-                "refund_fee": money(amounts.lines[position].divided),
+                "refund_fee": money(fee_of(trade, position, step)),
                 "modified": wall_text(event.at_ms // 1000),
-                "bill_type": "return_bill" if comes_back else "refund_bill",
+                "bill_type": "replace_bill" if replaces else _BILLS.get(kind, "refund_bill"),
                 "oid": line.oid,
                 "seller_nick": shop.seller_nick,
-                "refund_id": line.refund_id,
+                "refund_id": trade.placement.refund_id(slot),
                 "tid": trade.tid,
             },
         )
@@ -154,3 +169,15 @@ def _refund_messages(trade: t.Trade, shop: Shop, event: t.Event, amounts: Amount
             yield _TRADE + "PartlyRefund", _trade_content(trade, shop, amounts, position)
     if succeeded and trade.status == t.TRADE_CLOSED:
         yield _TRADE + "Close", _trade_content(trade, shop, amounts)
+
+
+def _refund_topic(steps: list[RefundStep]) -> str:
+    """Return the topic of the last step: what the platform did or somebody wrote, else what it changed."""
+    step, earlier = steps[-1], steps[-2] if len(steps) > 1 else None
+    if topic := _TOPIC_OF_INTERVENTION.get(step.cs_status):
+        return topic
+    if step.said:
+        return _REFUND + "CreateMessage"
+    if earlier is not None and earlier.status == step.status:
+        return _OTHER_REFUND_TOPIC
+    return _TOPIC_OF_REFUND.get(step.status, _OTHER_REFUND_TOPIC)

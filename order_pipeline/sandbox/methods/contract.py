@@ -14,9 +14,11 @@ from order_pipeline.sandbox.clock import parse_wall_text
 from order_pipeline.sandbox.errors import PlatformError, invalid_argument, missing_argument
 from order_pipeline.sandbox.fields import Selection, select
 from order_pipeline.sandbox.ledger import Ledger, Refunded
+from order_pipeline.sandbox.logistics.parcels import ParcelBook
 from order_pipeline.sandbox.marketplace import Marketplace
 from order_pipeline.sandbox.refunds import encode_refund
 from order_pipeline.sandbox.shops import Shop
+from order_pipeline.sandbox.stock import StockBook
 from order_pipeline.sandbox.trade import Trade
 
 
@@ -51,6 +53,16 @@ class Context(msgspec.Struct, frozen=True):
         """The seller's orders."""
         return self.marketplace.ledger(self.seller.id)
 
+    @property
+    def parcels(self) -> ParcelBook:
+        """The seller's parcels."""
+        return self.marketplace.parcels(self.seller.id)
+
+    @property
+    def stock(self) -> StockBook:
+        """The seller's goods."""
+        return self.marketplace.stock(self.seller.id)
+
     def list_at(self) -> int:
         """Return the moment whose state a list shows: now, unless a fault makes it an earlier one."""
         return self.now - self.marketplace.faults.list_age_seconds(self.method, self.seller.id)
@@ -72,9 +84,13 @@ class Context(msgspec.Struct, frozen=True):
 
     def encoded_refund(self, refund: Refunded, fields: Collection[str]) -> msgspec.Raw:
         """Return the selected fields of a refund, ready to be put into an answer; a fault may have spoilt them."""
-        trade, version, position = refund
-        fragment = encode_refund(trade, version, position, self.seller, fields)
-        return self._spoilt(trade.lines[position].refund_id, fragment)
+        trade, version, slot = refund
+        fragment = encode_refund(trade, version, slot, self.seller, fields)
+        return self._spoilt(trade.placement.refund_id(slot), fragment)
+
+    def encoded_record(self, number: int, fields: Mapping[str, Any]) -> msgspec.Raw:
+        """Return anything else that has a number, ready to be put into an answer; a fault may have spoilt it."""
+        return self._spoilt(number, msgspec.json.encode(fields))
 
     def _spoilt(self, number: int, fragment: bytes) -> msgspec.Raw:
         faults = self.marketplace.faults
@@ -87,11 +103,12 @@ Handler = Callable[[Context, Mapping[str, str]], Mapping[str, Any]]
 
 
 class Method(msgspec.Struct, frozen=True):
-    """One API of the platform."""
+    """One API of the platform; ``writes`` says that it changes something of the seller's."""
 
     name: str
     handler: Handler
     needs_session: bool = True
+    writes: bool = False
 
 
 def required(parameters: Mapping[str, str], name: str) -> str:

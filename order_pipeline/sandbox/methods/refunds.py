@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from order_pipeline.sandbox.errors import PlatformError, invalid_argument
+from order_pipeline.sandbox.errors import PlatformError, invalid_argument, missing_argument
 from order_pipeline.sandbox.ledger import Refunded
-from order_pipeline.sandbox.methods.contract import Context, Method, moment, names, required
-from order_pipeline.sandbox.methods.paging import bounds, page, wanted_types
-from order_pipeline.sandbox.refunds import DETAIL_FIELDS, LIST_FIELDS, STATUSES
+from order_pipeline.sandbox.methods.contract import Context, Method, moment, names, required, whole_number
+from order_pipeline.sandbox.methods.paging import DEFAULT_PAGE_SIZE, bounds, page, wanted_types
+from order_pipeline.sandbox.refunds import DETAIL_FIELDS, LIST_FIELDS, MESSAGE_FIELDS, STATUSES, conversation
 
 # Fewer types than the trade lists have: refunds of staged or cash orders are silently missing (contract 3.6).
 DEFAULT_TYPES = frozenset({"guarantee_trade", "auto_delivery"})
@@ -40,6 +40,29 @@ def refunds_receive_get(context: Context, parameters: Mapping[str, str]) -> Mapp
 def refund_get(context: Context, parameters: Mapping[str, str]) -> Mapping[str, Any]:
     """Return one refund; unknown and foreign ones do not exist."""
     fields = _fields(parameters, DETAIL_FIELDS)
+    return {"refund": context.encoded_refund(_refund(context, parameters), fields)}
+
+
+def refund_messages_get(context: Context, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return what was said about one refund; of a Tmall shop the phase must be named."""
+    fields = _fields(parameters, MESSAGE_FIELDS)
+    trade, _, slot = _refund(context, parameters)
+    phase = parameters.get("refund_phase")
+    if phase not in (None, "", "onsale", "aftersale"):
+        raise invalid_argument("refund_phase")
+    if not phase and context.seller.seller_type == "B":
+        raise missing_argument("refund_phase")
+    page_no = whole_number(parameters, "page_no", 1, 1, None)
+    page_size = whole_number(parameters, "page_size", DEFAULT_PAGE_SIZE, 1, None)
+    said = [one for one in conversation(trade, slot, context.seller) if not phase or one["refund_phase"] == phase]
+    answer: dict[str, Any] = {"total_results": len(said)}
+    if shown := said[(page_no - 1) * page_size : page_no * page_size]:
+        kept = [{name: one[name] for name in one if name in fields} for one in shown]
+        answer["refund_messages"] = {"refund_message": kept}
+    return answer
+
+
+def _refund(context: Context, parameters: Mapping[str, str]) -> Refunded:
     text = required(parameters, "refund_id")
     if not (text.isascii() and text.isdigit()):
         raise invalid_argument("refund_id")
@@ -47,7 +70,7 @@ def refund_get(context: Context, parameters: Mapping[str, str]) -> Mapping[str, 
     if refund is None:
         # The sub_code of a refund that does not exist is not established.
         raise PlatformError(15, "Remote service error", "isv.refund-not-exist", "退款不存在")
-    return {"refund": context.encoded_refund(refund, fields)}
+    return refund
 
 
 def _fields(parameters: Mapping[str, str], available: frozenset[str]) -> frozenset[str]:
@@ -61,4 +84,5 @@ def _fields(parameters: Mapping[str, str], available: frozenset[str]) -> frozens
 METHODS = (
     Method("taobao.refunds.receive.get", refunds_receive_get),
     Method("taobao.refund.get", refund_get),
+    Method("taobao.refund.messages.get", refund_messages_get),
 )

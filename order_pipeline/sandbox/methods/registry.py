@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from order_pipeline.sandbox.methods import authorization, messages, refunds, time, trades
+from order_pipeline.sandbox.methods import authorization, items, logistics, messages, refunds, time, trades
 from order_pipeline.sandbox.methods.contract import Method
 
 METHODS: Mapping[str, Method] = MappingProxyType(
-    {method.name: method for family in (authorization, messages, refunds, time, trades) for method in family.METHODS}
+    {
+        method.name: method
+        for family in (authorization, items, logistics, messages, refunds, time, trades)
+        for method in family.METHODS
+    }
 )
