@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
            --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: install demo dev test lint lock bench soak
+.PHONY: install demo dev test lint lock bench bench-insights soak
 
 install: $(VENV)/.installed
 
@@ -42,6 +42,9 @@ lock: install
 
 bench: install
 	$(BIN)/python -m bench $(ARGS)
+
+bench-insights: install
+	$(BIN)/python -m bench.insights $(ARGS)
 
 soak: install
 	$(BIN)/python -m bench.soak $(ARGS)

@@ -3,9 +3,9 @@
 Belongs here: rolling origins and scores. Not here: forecasts (``forecasting``), what the purchase list would have
 done to the stock (``inventory_replay``).
 
-Scores are of the 7-day sums per SKU: WAPE = sum |error| / sum sold; bias = sum error / sum sold; MASE = mean |error| / mean
-|change of the 7-day sum from week to week before the origin|; coverage = share of forecasts whose 90 % quantile was not
-exceeded; pinball = its quantile loss / sum sold.
+Scores are of the 7-day sums per SKU. WAPE: sum |error| / sum sold. Bias: sum error / sum sold. MASE: mean |error| /
+mean |change of the 7-day sum from week to week before the origin|. Coverage: share of forecasts whose 90 % quantile
+was not exceeded. Pinball: its quantile loss / sum sold.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def rolling_origin(panel: Panel, origins: Sequence[date], skus: pd.Index | None 
             raise ValueError(f"cannot judge a forecast from {origin}: sales are known to {day_of(panel, panel.days)}")
         said = forecast(panel, origin, levels=(LEVEL,)).set_index("sku").reindex(panel.skus)
         said = said.fillna({"mean": 0.0, "variance": 0.0, "growth": 1.0, "q90": 0, "model": "none"})
+        mean, variance, growth = (said[name].to_numpy() for name in ("mean", "variance", "growth"))
         end = at + LONG_DAYS
         known = end <= panel.days
         nothing = np.full(len(panel.skus), np.nan)
@@ -62,12 +63,12 @@ def rolling_origin(panel: Panel, origins: Sequence[date], skus: pd.Index | None 
                 "demand_class": said["demand_class"].fillna("none").to_numpy(),
                 "model": said["model"].to_numpy(),
                 "actual": panel.sums(at, at + WEEK),
-                "mean": said["mean"].to_numpy(),
+                "mean": mean,
                 "q90": said["q90"].to_numpy(),
                 "week_before": panel.sums(at - WEEK, at),
                 "scale": np.abs(np.diff(panel.weeks(at, 52), axis=1)).mean(axis=1),
                 "long_actual": panel.sums(at, end) if known else nothing,
-                "long_q90": demand_quantile(said["mean"], said["variance"], LONG_DAYS, LEVEL, said["growth"]),
+                "long_q90": demand_quantile(mean, variance, LONG_DAYS, LEVEL, growth),
                 "long_rule": panel.sums(at - WEEK, at) / WEEK * LONG_DAYS,
             }
         )
@@ -92,24 +93,21 @@ def scores(judged: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({name: _score(group) for name, group in groups}).T.rename_axis("demand_class")
 
 
-def _score(judged: pd.DataFrame) -> pd.Series:
+def _score(judged: pd.DataFrame) -> dict[str, float]:
     import numpy as np
-    import pandas as pd
 
     sold = judged["actual"].sum() or np.nan
     error = judged["mean"] - judged["actual"]
     scaled = (error.abs() / judged["scale"])[judged["scale"] > 0]
     long = judged[judged["long_actual"].notna()]
-    return pd.Series(
-        {
-            "forecasts": float(len(judged)),
-            "sold": float(judged["actual"].sum()),
-            "wape": error.abs().sum() / sold,
-            "wape_week_before": (judged["week_before"] - judged["actual"]).abs().sum() / sold,
-            "bias": error.sum() / sold,
-            "mase": scaled.mean(),
-            "coverage": (judged["actual"] <= judged["q90"]).mean(),
-            "pinball": pinball(judged["actual"], judged["q90"], LEVEL).sum() / sold,
-            "long_coverage": (long["long_actual"] <= long["long_q90"]).mean(),
-        }
-    )
+    return {
+        "forecasts": float(len(judged)),
+        "sold": float(judged["actual"].sum()),
+        "wape": error.abs().sum() / sold,
+        "wape_week_before": (judged["week_before"] - judged["actual"]).abs().sum() / sold,
+        "bias": error.sum() / sold,
+        "mase": scaled.mean(),
+        "coverage": (judged["actual"] <= judged["q90"]).mean(),
+        "pinball": pinball(judged["actual"].to_numpy(), judged["q90"].to_numpy(), LEVEL).sum() / sold,
+        "long_coverage": (long["long_actual"] <= long["long_q90"]).mean(),
+    }

@@ -26,7 +26,7 @@ Daily sales (what comes out): ``sku`` str, ``day`` (datetime64, midnight without
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,6 @@ def daily_sku_sales(
     import pandas as pd
 
     rules = rules or DemandRules()
-    problems: list[Problem] = []
     left_out: dict[str, int] = {}
 
     def without(frame: pd.DataFrame, unwanted: pd.Series, reason: str) -> pd.DataFrame:
@@ -115,11 +114,14 @@ def daily_sku_sales(
     quantity = pd.to_numeric(lines["quantity"], errors="coerce")
     known = lines["sku"].notna() & (lines["sku"].astype("string").str.strip() != "")
     countable = quantity.notna() & (quantity == quantity.round()) & (quantity != 0)
-    for row in lines.index[~known]:
-        problems.append(Problem(row, "sku", "unknown SKU: its demand is counted nowhere; map the item to a SKU code"))
-    for row in lines.index[known & ~countable]:
-        wrong = lines.at[row, "quantity"]
-        problems.append(Problem(row, "quantity", f"{wrong!r} is no number of pieces; correct the order line"))
+    problems = [
+        Problem(row, "sku", "unknown SKU: its demand is counted nowhere; map the item to a SKU code")
+        for row in lines.index[~known]
+    ]
+    problems += [
+        Problem(row, "quantity", f"{lines.at[row, 'quantity']!r} is no number of pieces; correct the order line")
+        for row in lines.index[known & ~countable]
+    ]
     kept = without(lines.assign(quantity=quantity), ~(known & countable), "unusable")
 
     paid_at = kept["paid_at"].where(~kept["is_step_presale"].astype(bool), kept["final_paid_at"])
@@ -156,9 +158,7 @@ def voided(lines: pd.DataFrame) -> pd.Series:
 
     marks = pd.Series(False, index=lines.index)
     named = lines[lines["buyer"].notna()]
-    cancelled = set(
-        zip(*(named.loc[named["quantity"] < 0, name] for name in ("buyer", "sku")), strict=True)
-    )
+    cancelled = set(zip(*(named.loc[named["quantity"] < 0, name] for name in ("buyer", "sku")), strict=True))
     if not cancelled:
         return marks
     concerned = named[pd.MultiIndex.from_frame(named[["buyer", "sku"]]).isin(list(cancelled))]
@@ -168,14 +168,14 @@ def voided(lines: pd.DataFrame) -> pd.Series:
     concerned = concerned.assign(is_cancellation=concerned["quantity"] < 0)
     concerned = concerned.sort_values(["paid_at", "is_cancellation"], kind="stable")
     columns = (concerned[name] for name in ("buyer", "sku", "quantity", "paid_at"))
-    taken_back = []
+    taken_back: list[Any] = []
     for row, buyer, sku, quantity, at in zip(concerned.index, *columns, strict=True):
         purchases = open_purchases[buyer, sku, abs(quantity)]
         if quantity > 0:
             purchases.append((row, at))
         elif purchases and at - purchases[-1][1] <= longest:
             taken_back.append(purchases.pop()[0])
-    marks[taken_back] = True
+    marks.loc[taken_back] = True
     return marks
 
 
@@ -189,20 +189,28 @@ def bundle_components(bundles: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem
         wrong = bundles.at[row, "units"]
         problems.append(Problem(row, "units", f"{wrong!r} is no whole number of pieces above 0; correct the bundle"))
     recipe = bundles.assign(units=units)[(units > 0) & (units == units.round())]
-    recipe = recipe.groupby(["bundle_sku", "component_sku"], as_index=False)["units"].sum()
+    recipe = _summed(recipe)
     deep = recipe
     for _ in range(DEEPEST_BUNDLE):
         inner = deep["component_sku"].isin(recipe["bundle_sku"])
         if not inner.any():
-            return deep.groupby(["bundle_sku", "component_sku"], as_index=False)["units"].sum(), problems
+            return _summed(deep), problems
         opened = deep[inner].merge(recipe, left_on="component_sku", right_on="bundle_sku", suffixes=("", "_inner"))
-        opened = opened.assign(component_sku=opened["component_sku_inner"], units=opened["units"] * opened["units_inner"])
+        opened = opened.assign(
+            component_sku=opened["component_sku_inner"], units=opened["units"] * opened["units_inner"]
+        )
         deep = pd.concat([deep[~inner], opened[["bundle_sku", "component_sku", "units"]]])
     endless = set(deep.loc[deep["component_sku"].isin(recipe["bundle_sku"]), "bundle_sku"])
     for sku in sorted(endless):
         row = bundles.index[bundles["bundle_sku"] == sku][0]
-        problems.append(Problem(row, "component_sku", f"bundle {sku} contains itself or is nested too deep: left as it is"))
+        problems.append(
+            Problem(row, "component_sku", f"bundle {sku} contains itself or is nested too deep: left as it is")
+        )
     return deep[~deep["bundle_sku"].isin(endless)], problems
+
+
+def _summed(recipe: pd.DataFrame) -> pd.DataFrame:
+    return recipe.groupby(["bundle_sku", "component_sku"], as_index=False).agg(units=("units", "sum"))
 
 
 def _exploded(pieces: pd.DataFrame, recipe: pd.DataFrame) -> pd.DataFrame:

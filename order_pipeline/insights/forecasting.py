@@ -14,7 +14,7 @@ Nothing at or after the origin is read, except the promotion plan. The forecast 
 | variance | of the 7-day sum |
 | growth | the variance of H days is variance x (H/7)^growth |
 | q50, q90, … | whole pieces not exceeded with that probability, one column a level |
-| own_wape, own_bias | of the forecasts made like this one for the SKU's last 8 weeks; NaN where nothing was sold or forecast |
+| own_wape, own_bias | of forecasts made like this one for the SKU's last 8 weeks; NaN where there were none |
 """
 
 from __future__ import annotations
@@ -199,14 +199,12 @@ def _variance(panel: Panel, at: int, rows: NDArray[Any]) -> Numbers:
     import numpy as np
 
     weeks = panel.weeks(at, VARIANCE_WEEKS, rows)
-    if weeks.shape[1] < 2:  # noqa: PLR2004 - a variance needs two values
-        return np.maximum(weeks.sum(axis=1), 1.0)
+    if weeks.shape[1] < 2:
+        return np.maximum(weeks.sum(axis=1), 1.0)  # type: ignore[no-any-return]
     return weeks.var(axis=1, ddof=1)  # type: ignore[no-any-return]
 
 
-def _newcomers(
-    panel: Panel, at: int, rows: NDArray[Any], categories: pd.Series | None
-) -> tuple[Numbers, Numbers]:
+def _newcomers(panel: Panel, at: int, rows: NDArray[Any], categories: pd.Series | None) -> tuple[Numbers, Numbers]:
     """Mix a newcomer's own rate with that of earlier newcomers of its category (of the shop, where it has none)."""
     import numpy as np
     import pandas as pd

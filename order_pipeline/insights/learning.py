@@ -65,10 +65,8 @@ def train(panel: Panel, origin: int) -> Booster | None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import lightgbm
 
-    cuts = [cut for cut in range(origin - WEEK, SEASON - 1, -WEEK)][:CUTS]
-    usable = [
-        np.flatnonzero((panel.sums(cut - SEASON, cut) > 0) & panel.is_whole(cut, cut + WEEK)) for cut in cuts
-    ]
+    cuts = list(range(origin - WEEK, SEASON - 1, -WEEK))[:CUTS]
+    usable = [np.flatnonzero((panel.sums(cut - SEASON, cut) > 0) & panel.is_whole(cut, cut + WEEK)) for cut in cuts]
     if sum(len(some) for some in usable) < FEWEST_ROWS:
         return None
     # Where there are too many, large SKUs are drawn more often, as the error is in pieces; the weight makes up for it.

@@ -55,10 +55,10 @@ class Panel(NamedTuple):
 
     def sums(self, start: int, end: int, rows: NDArray[Any] | slice = slice(None)) -> Numbers:
         """Return the pieces sold from column ``start`` up to but without ``end``; before column 0 nothing was sold."""
-        return self.cumulated[rows, max(end, 0)] - self.cumulated[rows, max(start, 0)]  # type: ignore[no-any-return]
+        return self.cumulated[rows, max(end, 0)] - self.cumulated[rows, max(start, 0)]
 
     def weeks(self, origin: int, count: int, rows: NDArray[Any] | slice = slice(None)) -> Numbers:
-        """Return the last ``count`` 7-day sums before column ``origin``, oldest first; fewer when history is shorter."""
+        """Return the last ``count`` 7-day sums before column ``origin``, oldest first; fewer of a short history."""
         import numpy as np
 
         edges = np.arange(origin - 7 * min(count, origin // 7), origin + 1, 7)
@@ -132,7 +132,7 @@ def _fill(quantity: Numbers, in_stock: Flags, born: NDArray[np.int64]) -> None:
     import numpy as np
 
     concerned = np.flatnonzero(~in_stock.all(axis=1))
-    for column in np.flatnonzero(~in_stock[concerned].all(axis=0)):
+    for column in np.flatnonzero(~in_stock[concerned].all(axis=0)).tolist():
         rows = concerned[~in_stock[concerned, column]]
         start = max(column - FILL_FROM_DAYS, 0)
         # Filled days count as well, so that a long time without stock does not fade into no demand.

@@ -76,7 +76,7 @@ def pinball(actual: NDArray[Any], said: NDArray[Any], level: float) -> Numbers:
     import numpy as np
 
     missed = np.asarray(actual) - np.asarray(said)
-    return np.maximum(level * missed, (level - 1) * missed)
+    return np.maximum(level * missed, (level - 1) * missed)  # type: ignore[no-any-return]
 
 
 def bias(actual: Numbers, forecast: Numbers) -> float:
@@ -103,9 +103,7 @@ def calibrate(
     if len(mean) < FEWEST:
         return Spread(factor)
     actual, mean, variance = _largest(actual, mean * factor, variance)
-    losses = {
-        times: pinball(actual, quantile(mean, variance * times, level), level).sum() for times in MULTIPLIERS
-    }
+    losses = {times: pinball(actual, quantile(mean, variance * times, level), level).sum() for times in MULTIPLIERS}
     multiplier = min(losses, key=lambda times: losses[times]) ** BELIEF
     long_actual, long_mean, long_variance, days = long
     if len(long_mean) < FEWEST:

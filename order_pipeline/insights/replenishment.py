@@ -4,13 +4,13 @@ Belongs here: the rule of the purchase list. Not here: the demand forecast (``fo
 (``suppliers``), accepting a suggestion.
 
 The rule is the periodic-review (R, s, S) policy: a list is made every R days, what is ordered comes L days later, so
-stock must last L + R days. Service is *cycle service*: the probability that no piece is short until the next
-delivery (not the share of pieces delivered). Terms: Silver, Pyke & Thomas, *Inventory and Production Management in Supply
+stock must last L + R days. Service is *cycle service*: the probability that no piece is short until the next delivery
+(not the share of pieces delivered). Terms: Silver, Pyke & Thomas, *Inventory and Production Management in Supply
 Chains*, ch. 6.
 
 Stock (``suggest(stock=…)``), one row a SKU, pieces: ``sku``, ``on_hand`` (sellable), ``reserved`` (paid, not shipped),
-``held`` (pre-sale deposits; a unit whose final payment is made is reserved, and no longer held). Accepted suggestions that
-have not arrived belong to the supplier's ``on_order``, so the same list made again suggests nothing twice.
+``held`` (pre-sale deposits; a unit whose final payment is made is reserved, and no longer held). Accepted suggestions
+that have not arrived belong to the supplier's ``on_order``, so the same list made again suggests nothing twice.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from order_pipeline.insights.quantiles import demand_quantile
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from order_pipeline.insights.panel import Numbers
 
 WEEK = 7
 # Absurd stock is a slip of the pen or a defect; a suggestion made from it costs money.
@@ -55,8 +57,8 @@ class Restock(NamedTuple):
     | service_level | |
     | lead_time_demand | mean pieces during L |
     | safety_stock | order_up_to less the mean demand over L + R |
-    | reorder_point | demand during L not exceeded at the service level |
-    | order_up_to | the same during L + R |
+    | reorder_point | lead_time_demand + safety_stock, and at least the mean demand over L + R |
+    | order_up_to | demand over L + R not exceeded at the service level, and at least its mean |
     | on_hand, on_order, reserved, held | parts of the position |
     | position | on_hand + on_order - reserved - held |
     | net_need | order_up_to - position, at least 0 |
@@ -94,17 +96,12 @@ def suggest(
     if not 0 < policy.service_level < 1 or policy.review_days <= 0 or policy.max_cover_days <= 0:
         raise ValueError(f"{policy}: the service level must lie between 0 and 1, days above 0; correct the settings")
     stock, problems = _check_stock(stock)
-    for sku, model in zip(forecast["sku"], forecast["model"], strict=True):
-        if model == "dormant":
-            continue
-        if sku not in stock.index:
-            problems.append(Problem(sku, "on_hand", "sells, but its stock is unknown: no suggestion; add its stock"))
     supplied = suppliers.set_index("sku")
-    for sku, model in zip(forecast["sku"], forecast["model"], strict=True):
-        if model != "dormant" and sku not in supplied.index:
-            problems.append(
-                Problem(sku, "lead_time_days", "sells, but has no supplier row: no suggestion; add the row")
-            )
+    for sku in forecast.loc[forecast["model"] != "dormant", "sku"]:
+        if sku not in stock.index:
+            problems.append(Problem(sku, "on_hand", "sells, but its stock is not known: no suggestion; correct it"))
+        if sku not in supplied.index:
+            problems.append(Problem(sku, "lead_time_days", "sells, but has no usable supplier row: add or correct it"))
     lines = forecast.merge(stock, left_on="sku", right_index=True).merge(supplied, left_on="sku", right_index=True)
     lines = lines.sort_values("sku", ignore_index=True)
     lines["daily_demand"] = lines["mean"] / WEEK
@@ -113,25 +110,26 @@ def suggest(
     lines["lead_time_demand"] = lines["daily_demand"] * lines["lead_time_days"]
     lead = lines["lead_time_days"]
     cover = lead + policy.review_days
-    lines["reorder_point"] = _needed(lines, lead, policy.service_level)
-    lines["order_up_to"] = np.maximum(_needed(lines, cover, policy.service_level), lines["reorder_point"])
-    lines["safety_stock"] = lines["order_up_to"] - lines["daily_demand"] * cover
+    mean = lines["daily_demand"] * cover
+    lines["order_up_to"] = np.ceil(np.maximum(_needed(lines, cover, policy.service_level), mean))
+    lines["safety_stock"] = lines["order_up_to"] - mean
+    # The textbook's point is for stock that is watched all the time. Here the next look comes R days later, so never
+    # less than the mean demand until the delivery after next.
+    lines["reorder_point"] = np.ceil(np.maximum(lines["lead_time_demand"] + lines["safety_stock"], mean))
     lines["position"] = lines["on_hand"] + lines["on_order"] - lines["reserved"] - lines["held"]
     lines["net_need"] = np.maximum(lines["order_up_to"] - lines["position"], 0)
-    # Stock in hand that promises exceed is bought even of what no longer sells.
+    # What is promised but not there is bought even of SKUs that no longer sell.
     below = (lines["position"] <= lines["reorder_point"]) & (lines["net_need"] > 0)
-    # With nothing to come before the next list, waiting for the reorder point would be waiting too long.
-    below |= lines["position"] < lines["daily_demand"] * cover
     wanted = np.maximum(lines["net_need"], lines["moq"])
     packs = np.ceil(wanted / lines["pack_size"]) * lines["pack_size"]
-    lines["quantity"] = np.where(below & (lines["net_need"] > 0), packs, 0).astype(np.int64)
+    lines["quantity"] = np.where(below, packs, 0).astype(np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
         lines["cover_days_before"] = np.where(
             lines["daily_demand"] > 0, lines["position"] / lines["daily_demand"], np.inf
         )
         after = lines["position"] + lines["quantity"]
         lines["cover_days_after"] = np.where(lines["daily_demand"] > 0, after / lines["daily_demand"], np.inf)
-    longest = np.minimum(lines["max_cover_days"], policy.max_cover_days)
+    longest = lines["max_cover_days"].clip(upper=policy.max_cover_days)
     lines["overshoots_cover"] = (lines["quantity"] > lines["net_need"]) & (lines["cover_days_after"] > longest)
     lines["reason"] = _reasons(lines, longest)
     whole = ["reorder_point", "order_up_to", "on_hand", "on_order", "reserved", "held", "position", "net_need", "moq",
@@ -144,36 +142,35 @@ def suggest(
     return Restock(lines[columns], problems)
 
 
-def _needed(lines: pd.DataFrame, days: pd.Series, level: float) -> pd.Series:
+def _needed(lines: pd.DataFrame, days: pd.Series, level: float) -> Numbers:
     """Return the demand over ``days`` not exceeded at the level; a lead time that varies adds d² x its variance."""
-    import numpy as np
-
-    weeks = np.maximum(days, 1e-9) / WEEK
     # As a variance of 7 days, so that over these days it is what the lead time adds.
-    added = lines["daily_demand"] ** 2 * lines["lead_time_sd_days"] ** 2 / weeks ** lines["growth"]
-    needed = demand_quantile(lines["mean"], lines["variance"] + added, days, level, lines["growth"])
-    return lines["mean"].where(days > 0, 0).mask(days > 0, needed)
+    added = (lines["daily_demand"] * lines["lead_time_sd_days"]) ** 2 / (days / WEEK) ** lines["growth"]
+    variance = (lines["variance"] + added).to_numpy()
+    return demand_quantile(lines["mean"].to_numpy(), variance, days.to_numpy(), level, lines["growth"].to_numpy())
 
 
 def _check_stock(stock: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     import pandas as pd
 
-    problems = []
-    good = pd.Series(True, index=stock.index)
     sku = stock["sku"].astype("string").str.strip()
-    twice = sku.duplicated()
-    for row in stock.index[twice]:
-        problems.append(Problem(row, "sku", f"{sku[row]} stands in an earlier row too, which counts; delete one"))
-    good &= ~twice & sku.notna()
+    nameless = sku.isna() | (sku == "")
+    twice = sku.duplicated() & ~nameless
+    good = ~twice & ~nameless
+    problems = [Problem(row, "sku", "empty; write the SKU code") for row in stock.index[nameless]]
+    problems += [
+        Problem(row, "sku", f"{sku[row]} stands in an earlier row too, which counts; delete one")
+        for row in stock.index[twice]
+    ]
     numbers = {}
     for name in ("on_hand", "reserved", "held"):
         numbers[name] = pd.to_numeric(stock[name], errors="coerce").astype(float)
         wrong = ~(numbers[name].between(0, MOST_STOCK) & (numbers[name] == numbers[name].round()))
-        for row in stock.index[wrong]:
-            problems.append(
-                Problem(row, name, f"{stock.at[row, name]!r} is no whole number from 0 to {MOST_STOCK}: no suggestion "
-                                   f"for SKU {sku[row]}; correct it")  # fmt: skip
-            )
+        allowed = f"no whole number from 0 to {MOST_STOCK}: no suggestion for SKU"
+        problems += [
+            Problem(row, name, f"{stock.at[row, name]!r} is {allowed} {sku[row]}; correct it")
+            for row in stock.index[wrong]
+        ]
         good &= ~wrong
     return pd.DataFrame(numbers)[good].set_axis(sku[good].to_numpy(dtype=object)), problems
 

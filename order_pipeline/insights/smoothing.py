@@ -2,8 +2,8 @@
 
 Belongs here: that one method, for all SKUs at once. Not here: which model is used for which SKU (``forecasting``).
 
-Own code, because the library that has it (statsforecast 2.1.1) adds 558 MB and forbids pandas 3; a test compares it with
-that library's recorded output. See docs/forecasting.md.
+Own code, because the library that has it (statsforecast 2.1.1) adds 558 MB and forbids pandas 3; a test compares it
+with that library's recorded output. See docs/forecasting.md.
 """
 
 from __future__ import annotations

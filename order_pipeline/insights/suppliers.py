@@ -49,22 +49,24 @@ def check_suppliers(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     absent = [name for name in ("sku", "lead_time_days") if name not in rows]
     if absent:
         raise ValueError(f"suppliers: column {', '.join(absent)} is missing; found {', '.join(map(str, rows.columns))}")
-    problems = []
     good = pd.Series(True, index=rows.index)
     sku = rows["sku"].astype("string").str.strip()
     checked = pd.DataFrame({"sku": sku})
     nameless = sku.isna() | (sku == "")
-    for row in rows.index[nameless]:
-        problems.append(Problem(row, "sku", "empty; write the SKU code"))
+    problems = [Problem(row, "sku", "empty; write the SKU code") for row in rows.index[nameless]]
     twice = sku.duplicated() & ~nameless
-    for row in rows.index[twice]:
-        problems.append(Problem(row, "sku", f"{sku[row]} stands in an earlier row too, which counts; delete one"))
+    problems += [
+        Problem(row, "sku", f"{sku[row]} stands in an earlier row too, which counts; delete one")
+        for row in rows.index[twice]
+    ]
     good &= ~nameless & ~twice
     for name, limits in COLUMNS.items():
         written = rows[name] if name in rows else pd.Series(None, index=rows.index, dtype=object)
         empty = written.isna() | (written.astype("string").str.strip() == "").fillna(value=True)
         number = pd.to_numeric(written, errors="coerce").astype(float)
-        wrong = ~empty & ~(number.between(limits.least, limits.most) & ((number == number.round()) | (not limits.whole)))
+        wrong = ~empty & ~(
+            number.between(limits.least, limits.most) & ((number == number.round()) | (not limits.whole))
+        )
         if limits.default is None:
             wrong |= empty
         for row in rows.index[wrong]:
