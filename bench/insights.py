@@ -40,7 +40,7 @@ from order_pipeline.insights.suppliers import check_suppliers
 MANY = 10_000
 LEAD_TIME_DAYS = 5
 REPLAYED_WEEKS = 12
-SERVICE_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
+SERVICE_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 RULE_FACTORS = (0.6, 0.8, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 # Where the two rules are compared: the 7-day mean with the buffer that people give it.
 USUAL_FACTOR = 1.3
@@ -148,8 +148,13 @@ def inventory(stores: list[Store], picture: Path, console: Console) -> Figures:
             table.add_column(heading, justify="right")
         for factor, outcome in zip(RULE_FACTORS, rule, strict=True):
             lost = lost_at(ours, outcome.average_stock)
-            share = (f"{value / outcome.demand:.1%}" for value in (outcome.lost, lost))
-            table.add_row(f"{factor:g}", f"{outcome.average_stock:,.0f}", *share, f"{lost / outcome.lost:.3f}")
+            share = ("" if np.isnan(value) else f"{value / outcome.demand:.1%}" for value in (outcome.lost, lost))
+            table.add_row(
+                f"{factor:g}",
+                f"{outcome.average_stock:,.0f}",
+                *share,
+                "" if np.isnan(lost) else f"{lost / outcome.lost:.3f}",
+            )
             if factor == USUAL_FACTOR:
                 ratios.append(lost / outcome.lost)
         console.print(table)
