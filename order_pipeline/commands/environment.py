@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from order_pipeline import configuration
+from order_pipeline.commands import dagster_storage
 from order_pipeline.configuration import ConfigurationError
 from order_pipeline.warehouse import database, embedded, migrate
 
@@ -90,7 +91,7 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     engine = database.connect(url)
     try:
         # Asked first by ourselves: Dagster tries for long and ends in a traceback.
-        engine.connect().close()
+        finished = dagster_storage.finish_storage(engine)
     except OperationalError as error:
         raise database.DatabaseUnreachableError(
             "Dagster's storage", configuration.DAGSTER_URL, engine, error
@@ -98,4 +99,6 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     finally:
         engine.dispose()
     with dg.DagsterInstance.get() as instance:
+        if finished:
+            dagster_storage.mark_finished(instance)
         yield instance
