@@ -303,3 +303,64 @@ def test_a_platform_that_is_away_leaves_the_watermark_and_no_proof(engine: Engin
         reconcile_day(access, engine, YESTERDAY, now, provable=PROVABLE_REFUNDS)
     assert value(engine, "SELECT position FROM sync.watermark WHERE channel = 'refunds'") == before
     assert value(engine, "SELECT count(*) FROM sync.reconciliation") == 0
+
+
+def reserved(engine: Engine) -> dict[tuple[str, str], int]:
+    """Return the reserved pieces by item and SKU, as BI reads them."""
+    with transaction(engine) as connection:
+        rows = connection.execute(
+            text("SELECT num_iid, coalesce(sku_id, ''), reserved_quantity FROM bi.reserved_stock")
+        )
+        return {(num_iid, sku_id): int(quantity) for num_iid, sku_id, quantity in rows}
+
+
+@pytest.mark.parametrize("orders_first", [True, False])
+def test_a_refund_frees_exactly_its_pieces_once_whichever_table_hears_of_it_first(
+    engine: Engine, play: Play, orders_first: bool
+) -> None:
+    access = play.access()
+    begin_refunds_lately(engine, access)
+
+    def hear_of_orders() -> None:
+        now_due(engine)
+        pass_over(engine, access)
+
+    def hear_of_refunds() -> None:
+        now_due(engine)
+        pass_over_refunds(engine, access)
+
+    ways = [hear_of_orders, hear_of_refunds] if orders_first else [hear_of_refunds, hear_of_orders]
+    for way in ways:
+        way()
+    before = reserved(engine)
+    tid = paid_tids(play)[3]
+    with transaction(engine) as connection:
+        num_iid, sku_id, quantity = connection.execute(
+            text("SELECT num_iid, coalesce(sku_id, ''), quantity FROM core.order_items "
+                 "WHERE order_id = :tid ORDER BY item_id LIMIT 1"),
+            {"tid": str(tid)},
+        ).one()  # fmt: skip
+    # Asked for, refused, asked for again: nothing is free.
+    for status in ("WAIT_SELLER_AGREE", "CLOSED", "WAIT_SELLER_AGREE"):
+        play.clock.advance(30)
+        play.marketplace.move_refund(SHOP, tid, status)
+        play.clock.advance(5)
+        for way in ways:
+            way()
+        assert reserved(engine) == before
+    # Paid back: just its pieces are, as soon as one of the two tables knows, and the other frees them no second time.
+    play.marketplace.move_refund(SHOP, tid, "SUCCESS")
+    play.clock.advance(30)
+    expected = {key: pieces - (quantity if key == (num_iid, sku_id) else 0) for key, pieces in before.items()}
+    expected = {key: pieces for key, pieces in expected.items() if pieces}
+    for way in [*ways, *ways]:
+        way()
+        play.clock.advance(30)
+        assert reserved(engine) == expected
+    off = value(
+        engine,
+        "SELECT sum(net_quantity) || ' ' || sum(net_payment) FROM bi.order_items WHERE order_id = :tid "
+        "AND refund_status = 'SUCCESS'",
+        tid=str(tid),
+    )
+    assert off == "0 0.00"
