@@ -20,6 +20,9 @@ def test_the_demo_proves_that_the_tables_equal_the_platform() -> None:
     assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout)
     assert (result["lost"], result["duplicated"], result["stale"], result["unknown"]) == (0, 0, 0, 0)
+    assert result["refunds"] > 0
+    off = ("refunds_lost", "refunds_duplicated", "refunds_stale", "refunds_unknown", "refund_days_red")
+    assert {result[name] for name in off} == {0}
     assert result["proven"] is True
     assert result["orders"] >= 350
     status = json.loads(run("status", "--json").stdout)
