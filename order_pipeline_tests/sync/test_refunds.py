@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -364,3 +366,51 @@ def test_a_refund_frees_exactly_its_pieces_once_whichever_table_hears_of_it_firs
         tid=str(tid),
     )
     assert off == "0 0.00"
+
+
+def test_several_partial_refunds_and_an_exchange_on_one_line_add_up_and_go_on(engine: Engine, play: Play) -> None:
+    access = play.access()
+    begin_refunds_lately(engine, access)
+    pass_over(engine, access)
+    pass_over_refunds(engine, access)
+    with transaction(engine) as connection:
+        tid, item_id, paid = connection.execute(
+            text("SELECT order_id, item_id, net_payment FROM bi.order_items i WHERE order_id = ANY(:tids) "
+                 "AND net_payment > 10 AND reserved_quantity > 0 AND refunded_quantity = 0 AND refunded_payment = 0 "
+                 "AND (SELECT count(*) FROM bi.order_items o WHERE o.order_id = i.order_id) = 1 ORDER BY 1 LIMIT 1"),
+            {"tids": [str(tid) for tid in paid_tids(play)]},
+        ).one()  # fmt: skip
+
+    def move(status: str, number: int, **step: Any) -> None:
+        play.clock.advance(40)
+        play.marketplace.move_refund(SHOP, int(tid), status, number=number, **step)
+
+    def net() -> tuple[int, Decimal]:
+        play.clock.advance(40)
+        now_due(engine)
+        pass_over_refunds(engine, access)
+        pass_over(engine, access)
+        with transaction(engine) as connection:
+            row = connection.execute(
+                text("SELECT reserved_quantity, net_payment FROM bi.order_items WHERE item_id = :id"), {"id": item_id}
+            ).one()
+        return int(row[0]), row[1]
+
+    pieces, _ = net()
+    # A lower price, twice, and other goods instead: everything is still to be sent.
+    for number, fee in enumerate((100, 150)):
+        move("WAIT_SELLER_AGREE", number, fee=fee)
+        move("SUCCESS", number, fee=fee)
+    move("WAIT_SELLER_AGREE", 2, kind="TAOBAO_EXCHANGE")
+    move("SUCCESS", 2, kind="TAOBAO_EXCHANGE")
+    assert net() == (pieces, paid - Decimal("2.50"))
+    # The rest, given up and then opened again under its id.
+    rest = int((paid - Decimal("2.50")) * 100)
+    move("WAIT_SELLER_AGREE", 3, fee=rest)
+    move("CLOSED", 3, fee=rest)
+    assert net() == (pieces, paid - Decimal("2.50"))
+    move("WAIT_SELLER_AGREE", 3, fee=rest)
+    move("SUCCESS", 3, fee=rest)
+    assert net() == (0, Decimal("0.00"))
+    assert value(engine, "SELECT count(*) FROM bi.refunds WHERE item_id = :id", id=item_id) == 4
+    assert equal(engine, play)
