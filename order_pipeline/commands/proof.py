@@ -169,8 +169,8 @@ def compare_refunds(connection: Connection, shop_id: str, before: RefundTruth, a
         if found is None:
             lost += 1
             examples.append(f"lost: refund {refund_id}")
-        elif found not in (picture, latest) and not str(picture[modified]) < str(found[modified]) < str(
-            latest[modified]
+        elif found not in (picture, latest) and not (
+            str(picture[modified]) < str(found[modified]) <= str(latest[modified])
         ):
             stale += 1
             said = next(
@@ -188,7 +188,8 @@ def compare(connection: Connection, shop_id: str, before: Truth, after: Truth) -
     """Compare the warehouse with what the platform knew just before and just after the last pass.
 
     An order must be as one of the two shows it, or, when it changed in between more than once, as something in
-    between. With a platform that stands still the two are the same.
+    between: also what it was earlier in the very second of its latest change, which is fetched once more later. With a
+    platform that stands still the two are the same.
     """
     stored, rows, line_rows, distinct_lines = _stored(connection, shop_id)
     examples = []
@@ -201,7 +202,7 @@ def compare(connection: Connection, shop_id: str, before: Truth, after: Truth) -
             lost += 1
             examples.append(f"lost: {order_id}")
         elif found not in (picture, latest) and not (
-            str(picture[0][modified]) < str(found[0][modified]) < str(latest[0][modified])
+            str(picture[0][modified]) < str(found[0][modified]) <= str(latest[0][modified])
         ):
             stale += 1
             examples.append(f"stale: {order_id}: {_difference(found, picture)}")

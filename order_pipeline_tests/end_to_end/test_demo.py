@@ -17,7 +17,7 @@ SMALL_DEMO = ["demo", "--demand", "synthetic", "--orders", "400", "--scale", "1"
 @pytest.mark.usefixtures("project_folder")
 def test_the_demo_proves_that_the_tables_equal_the_platform() -> None:
     first = run(*SMALL_DEMO)
-    assert first.returncode == 0, first.stderr
+    assert first.returncode == 0, first.stdout + first.stderr
     result = json.loads(first.stdout)
     assert (result["lost"], result["duplicated"], result["stale"], result["unknown"]) == (0, 0, 0, 0)
     assert result["refunds"] > 0
