@@ -14,7 +14,8 @@ from order_pipeline.sync.access import open_shop
 from order_pipeline.sync.listing import PAGES_PER_BATCH
 from order_pipeline.sync.windows import created_window, due_history_days
 from order_pipeline.warehouse.database import transaction
-from order_pipeline.warehouse.orders import Source, merge_orders
+from order_pipeline.warehouse.merging import Source
+from order_pipeline.warehouse.orders import merge_orders
 from order_pipeline.warehouse.raw import store_pages
 from order_pipeline.warehouse.worklist import Said, say_changed
 

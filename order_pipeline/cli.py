@@ -183,7 +183,7 @@ def dev(port: int | None, scale: float, demand: str, orders: int) -> None:
 @SHOP
 @JSON
 def sync(shops: tuple[str, ...], as_json: bool) -> None:
-    """Do everything that is due now, as Dagster runs: the first load of a new shop, changes, details.
+    """Do everything that is due now, as Dagster runs: the first load of a new shop, changes, details, refunds.
 
     Exits with 1 if anything is left undone.
     """
@@ -193,21 +193,24 @@ def sync(shops: tuple[str, ...], as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--from", "first", required=True, type=click.DateTime(["%Y-%m-%d"]), help="First day of creation.")
-@click.option("--to", "last", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Last day of creation.")
-@click.option("--refetch", is_flag=True, help="Fetch the details of known orders again, changed or not.")
+@click.option("--from", "first", required=True, type=click.DateTime(["%Y-%m-%d"]), help="First day.")
+@click.option("--to", "last", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Last day.")
+@click.option("--refetch", is_flag=True, help="Fetch the details of known orders and refunds again, changed or not.")
 @SHOP
 @JSON
 def backfill(first: datetime, last: datetime, refetch: bool, shops: tuple[str, ...], as_json: bool) -> None:
-    """Load the orders created on these days (Asia/Shanghai) again. Always safe: never older over newer."""
-    from order_pipeline.commands.passes import Pass, load_history
+    """Load these days (Asia/Shanghai) again: orders created, refunds last changed. Safe: never older over newer."""
+    from order_pipeline.commands.passes import Pass, load_history, load_refunds
     from order_pipeline.sync.windows import days_between
 
     days = _checked_days(first.date(), last.date())
 
     def work(instance: Any, _engine: Any, accesses: Any) -> Pass:
         span = list(days_between(*days))
-        runs = load_history(instance, span, [access.shop.id for access in accesses], refetch=refetch)
+        shop_ids = [access.shop.id for access in accesses]
+        runs = load_history(instance, span, shop_ids, refetch=refetch)
+        if all(run.success for run in runs):
+            runs += load_refunds(instance, span, shop_ids, whole_days=True, refetch=refetch)
         return Pass(tuple(runs), finished=all(run.success for run in runs))
 
     _work(shops, as_json, f"backfill of {days[0]} to {days[1]}", work)

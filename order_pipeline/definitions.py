@@ -12,6 +12,7 @@ from order_pipeline.assets.messages import order_messages
 from order_pipeline.assets.orders import fullinfo_orders
 from order_pipeline.assets.pages import history_pages, increment_pages
 from order_pipeline.assets.proof import daily_reconciliation
+from order_pipeline.assets.refunds import refund_pages, refunds
 from order_pipeline.automation.authorizations import authorizations_sensor
 from order_pipeline.automation.jobs import jobs
 from order_pipeline.automation.notices import notice_sensors
@@ -26,7 +27,15 @@ from order_pipeline.resources.warehouse import WarehouseResource
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Assemble the code location; tests and commands pass resources of their own."""
     return dg.Definitions(
-        assets=[history_pages, increment_pages, order_messages, fullinfo_orders, daily_reconciliation],
+        assets=[
+            history_pages,
+            increment_pages,
+            order_messages,
+            fullinfo_orders,
+            refund_pages,
+            refunds,
+            daily_reconciliation,
+        ],
         asset_checks=[*order_checks, *notice_checks],
         jobs=jobs,
         schedules=schedules,

@@ -64,6 +64,7 @@ def _result(readings: Sequence[Reading], counts: Sequence[MessageCount]) -> dg.M
             "dagster/partition_row_count": sum(count.messages for count in counts),
             "messages_new": sum(reading.new for reading in readings),
             "orders_announced": sum(reading.announced for reading in readings),
+            "refunds_announced": sum(reading.refunds_announced for reading in readings),
             "messages_of_unknown_topics": sum(count.messages for count in counts if not count.known_topic),
             "messages_of_unknown_sellers": sum(count.messages for count in counts if count.shop_id is None),
             "messages_unreadable": unreadable,

@@ -3,6 +3,9 @@
 Belongs here: the enrichment step. Not here: how orders get on the worklist (assets/pages.py).
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import dagster as dg
 
 from order_pipeline.assets import authorization
@@ -20,6 +23,7 @@ from order_pipeline.sync.windows import day_window
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.orders import count_orders
 from order_pipeline.warehouse.quarantine import open_records
+from order_pipeline.warehouse.subjects import ORDERS, Subject
 from order_pipeline.warehouse.worklist import say_again
 
 
@@ -59,28 +63,12 @@ def fullinfo_orders(
         enrichments = for_each_shop(accesses, engine, enrich)
     shop_ids = [access.shop.id for access in accesses]
     with transaction(engine) as connection:
-        refused = open_records(connection, shop_ids)
+        refused = open_records(connection, shop_ids, subject=ORDERS)
         orders = count_orders(connection, shop_ids)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": orders,
-            "orders_fetched": sum(each.drained.fetched for each in enrichments),
-            "orders_loaded": sum(each.drained.loaded for each in enrichments),
-            "orders_unavailable": sum(each.drained.unavailable for each in enrichments),
-            "orders_put_back": sum(each.drained.put_back for each in enrichments),
-            "calls": sum(each.calls for each in enrichments),
-            "seconds": round(sum(each.seconds for each in enrichments), 3),
-            "shops": table(
-                [
-                    {
-                        "shop": each.shop_id,
-                        **each.drained._asdict(),
-                        "calls": each.calls,
-                        "seconds": round(each.seconds, 3),
-                    }
-                    for each in enrichments
-                ]
-            ),
+            **enrichment_metadata(enrichments, ORDERS),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -96,3 +84,28 @@ def fullinfo_orders(
             authorization.check_result(authorization.look(shops.open(engine))),
         ],
     )
+
+
+def enrichment_metadata(
+    enrichments: Sequence[Enrichment], subject: Subject
+) -> dict[str, dg.MetadataValue[Any] | int | float]:
+    """Report draining a worklist: totals that plot over the partitions, and a row a shop."""
+    return {
+        f"{subject.name}_fetched": sum(each.drained.fetched for each in enrichments),
+        f"{subject.name}_loaded": sum(each.drained.loaded for each in enrichments),
+        f"{subject.name}_unavailable": sum(each.drained.unavailable for each in enrichments),
+        f"{subject.name}_put_back": sum(each.drained.put_back for each in enrichments),
+        "calls": sum(each.calls for each in enrichments),
+        "seconds": round(sum(each.seconds for each in enrichments), 3),
+        "shops": table(
+            [
+                {
+                    "shop": each.shop_id,
+                    **each.drained._asdict(),
+                    "calls": each.calls,
+                    "seconds": round(each.seconds, 3),
+                }
+                for each in enrichments
+            ]
+        ),
+    }

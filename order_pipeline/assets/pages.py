@@ -14,8 +14,10 @@ from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.listing import Listing, list_history, poll
+from order_pipeline.sync.listing import list_history, poll
+from order_pipeline.sync.loading import Listing
 from order_pipeline.sync.shops import for_each_shop
+from order_pipeline.warehouse.subjects import ORDERS, Subject
 
 # A month a run: visible progress, and a failed run repeats little.
 BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
@@ -44,7 +46,7 @@ def history_pages(
             warehouse.engine,
             lambda access: history_of(access, access.platform.now()),
         )
-    return _result("history_pages", [listing for of_shop in listings for listing in of_shop])
+    return listing_result("history_pages", [listing for of_shop in listings for listing in of_shop], ORDERS)
 
 
 @dg.asset(
@@ -70,8 +72,8 @@ def increment_pages(
             warehouse.engine,
             lambda access: poll(access, warehouse.engine, partition_days(context), whole_day=config.whole_day),
         )
-    return _result(
-        "increment_pages", [listing for of_shop in listings for listing in of_shop], _breaker_check(accesses)
+    return listing_result(
+        "increment_pages", [listing for of_shop in listings for listing in of_shop], ORDERS, _breaker_check(accesses)
     )
 
 
@@ -94,7 +96,9 @@ def _breaker_check(accesses: Sequence[ShopAccess]) -> dg.AssetCheckResult:
     )
 
 
-def _result(asset: str, listings: Sequence[Listing], *checks: dg.AssetCheckResult) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def listing_result(
+    asset: str, listings: Sequence[Listing], subject: Subject, *checks: dg.AssetCheckResult
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Report what was listed: totals that plot over the partitions, and a row a shop."""
     quarantined = sum(listing.stored.quarantined for listing in listings)
     lags = [listing.lag_seconds for listing in listings if listing.lag_seconds is not None]
@@ -105,8 +109,8 @@ def _result(asset: str, listings: Sequence[Listing], *checks: dg.AssetCheckResul
     return dg.MaterializeResult(
         metadata={
             "dagster/partition_row_count": sum(listing.pages for listing in listings),
-            "orders_listed": sum(listing.stored.listed for listing in listings),
-            "orders_changed": sum(listing.stored.changed for listing in listings),
+            f"{subject.name}_listed": sum(listing.stored.listed for listing in listings),
+            f"{subject.name}_changed": sum(listing.stored.changed for listing in listings),
             "records_quarantined": quarantined,
             "calls": sum(listing.calls for listing in listings),
             "seconds": round(sum(listing.seconds for listing in listings), 3),

@@ -15,22 +15,25 @@ from order_pipeline.assets.configs import ReconciliationConfig
 from order_pipeline.assets.orders import fullinfo_orders
 from order_pipeline.assets.pages import BACKFILL
 from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.refunds import refunds as refunds_asset
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.insights.reconciliation import is_unusually_quiet
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.provable import PROVABLE_ORDERS, PROVABLE_REFUNDS
 from order_pipeline.sync.reconciliation import SAMPLE_SIZE, Reconciliation, reconcile_day
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.sync.windows import HISTORY_DAYS
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.proofs import RedDay, expected_before, red_days
+from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 
 DAYS_BEFORE = 7
 
 
 @dg.asset(
-    deps=[fullinfo_orders],
+    deps=[fullinfo_orders, refunds_asset],
     partitions_def=daily,
     group_name="proof",
     owners=["team:order-data"],
@@ -45,6 +48,12 @@ DAYS_BEFORE = 7
             description="The tables equal the platform on every day that was proven; red until a day is equal.",
         ),
         dg.AssetCheckSpec(
+            "refunds_are_equal",
+            asset="daily_reconciliation",
+            blocking=True,
+            description="So do the refunds that last changed on the day; red until a day is equal.",
+        ),
+        dg.AssetCheckSpec(
             "day_is_as_busy_as_usual",
             asset="daily_reconciliation",
             description="No day has next to no orders where the days before had many: an empty answer can be a fault.",
@@ -54,47 +63,65 @@ DAYS_BEFORE = 7
 def daily_reconciliation(
     context: dg.AssetExecutionContext, config: ReconciliationConfig, warehouse: WarehouseResource, shops: ShopsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Orders of a day of creation (Asia/Shanghai) against the platform's; gaps are filled and compared again."""
+    """Orders of a day of creation (Asia/Shanghai) against the platform's; gaps are filled and compared again.
+
+    Likewise the refunds that last changed on the day.
+    """
     engine = warehouse.engine
     days = partition_days(context)
 
-    def prove(access: ShopAccess, now: datetime) -> list[Reconciliation]:
-        proofs = [reconcile_day(access, engine, day, now, listed=config.listed) for day in days]
-        return [proof for proof in proofs if proof]
+    def prove(access: ShopAccess, now: datetime) -> list[tuple[Subject, Reconciliation]]:
+        proofs = [
+            (provable.stream.subject, reconcile_day(access, engine, day, now, listed=config.listed, provable=provable))
+            for day in days
+            for provable in (PROVABLE_ORDERS, PROVABLE_REFUNDS)
+        ]
+        return [(subject, proof) for subject, proof in proofs if proof]
 
     with named_failures():
         accesses = shops.open(engine, config.shops)
         proofs = [
-            proof
+            each
             for of_shop in for_each_shop(accesses, engine, lambda access: prove(access, access.platform.now()))
-            for proof in of_shop
+            for each in of_shop
         ]
+    orders = [proof for subject, proof in proofs if subject is ORDERS]
+    refunds = [proof for subject, proof in proofs if subject is REFUNDS]
+    shop_ids, since = [access.shop.id for access in accesses], days[-1] - timedelta(days=HISTORY_DAYS)
     with transaction(engine) as connection:
-        red = red_days(connection, [access.shop.id for access in accesses], days[-1] - timedelta(days=HISTORY_DAYS))
+        red = {subject: red_days(connection, shop_ids, since, subject=subject) for subject in (ORDERS, REFUNDS)}
     for day in days:
         # A run over several days records each of them; so each plots with its own numbers, not with their sum.
-        context.add_asset_metadata(
-            _metadata([proof for proof in proofs if proof.row.day == day]), partition_key=day.isoformat()
-        )
+        of_day = _metadata([proof for proof in orders if proof.row.day == day], ORDERS)
+        of_day |= _metadata([proof for proof in refunds if proof.row.day == day], REFUNDS)
+        context.add_asset_metadata(of_day, partition_key=day.isoformat())
     held = [access.shop.id for access in accesses if access.hold]
-    return dg.MaterializeResult(check_results=[_equality(red, proofs, held), _busyness(engine, proofs)])
+    return dg.MaterializeResult(
+        check_results=[
+            _equality("day_is_equal", ORDERS, red[ORDERS], orders, held),
+            _equality("refunds_are_equal", REFUNDS, red[REFUNDS], refunds, held),
+            _busyness(engine, orders),
+        ]
+    )
 
 
-def _metadata(proofs: Sequence[Reconciliation]) -> dict[str, dg.MetadataValue[Any] | int | float]:
+def _metadata(proofs: Sequence[Reconciliation], subject: Subject) -> dict[str, dg.MetadataValue[Any] | int | float]:
     rows = [proof.row for proof in proofs]
+    # The names of the orders' numbers stay what they were before refunds were proven.
+    prefix = "" if subject is ORDERS else f"{subject.name}_"
     return {
-        "orders_expected": sum(row.expected for row in rows),
-        "orders_found": sum(row.found for row in rows),
-        "orders_missing": sum(row.missing for row in rows),
-        "orders_stale": sum(row.stale for row in rows),
-        "orders_extra": sum(row.extra for row in rows),
-        "orders_quarantined": sum(row.quarantined for row in rows),
-        "orders_refilled": sum(row.refilled for row in rows),
-        "orders_unsettled": sum(row.unsettled for row in rows),
-        "days_red": sum(not row.equal for row in rows),
-        "calls": sum(row.calls for row in rows),
-        "seconds": round(sum(row.seconds for row in rows), 3),
-        "shops": table(
+        f"{subject.name}_expected": sum(row.expected for row in rows),
+        f"{subject.name}_found": sum(row.found for row in rows),
+        f"{subject.name}_missing": sum(row.missing for row in rows),
+        f"{subject.name}_stale": sum(row.stale for row in rows),
+        f"{subject.name}_extra": sum(row.extra for row in rows),
+        f"{subject.name}_quarantined": sum(row.quarantined for row in rows),
+        f"{subject.name}_refilled": sum(row.refilled for row in rows),
+        f"{subject.name}_unsettled": sum(row.unsettled for row in rows),
+        f"{prefix}days_red": sum(not row.equal for row in rows),
+        f"{prefix}calls": sum(row.calls for row in rows),
+        f"{prefix}seconds": round(sum(row.seconds for row in rows), 3),
+        f"{prefix}shops": table(
             [
                 {
                     "shop": shop_id,
@@ -116,38 +143,40 @@ def _metadata(proofs: Sequence[Reconciliation]) -> dict[str, dg.MetadataValue[An
                 for of_shop in [[row for row in rows if row.shop_id == shop_id]]
             ]
         ),
-        "sample": table(_sample(proofs)),
+        f"{prefix}sample": table(_sample(proofs)),
     }
 
 
 def _sample(proofs: Sequence[Reconciliation]) -> list[dict[str, Any]]:
-    """Return some orders that differed, those that still do first."""
+    """Return some records that differed, those that still do first."""
     return [
         {
             "shop": proof.row.shop_id,
             "day": proof.row.day,
-            "order": order_id,
+            "id": record_id,
             "was": was,
             "now": "mended" if proof.row.equal else "differs",
         }
         for proof in sorted(proofs, key=lambda proof: proof.row.equal)
-        for order_id, was in proof.sample
+        for record_id, was in proof.sample
     ][:SAMPLE_SIZE]
 
 
-def _equality(red: Sequence[RedDay], proofs: Sequence[Reconciliation], held: Sequence[str]) -> dg.AssetCheckResult:
+def _equality(
+    check: str, subject: Subject, red: Sequence[RedDay], proofs: Sequence[Reconciliation], held: Sequence[str]
+) -> dg.AssetCheckResult:
     """Judge the days of this run and every red day before them: red stays red until it is proven equal.
 
     A shop that is left alone for want of a session proves nothing, so its days are not equal either.
     """
     unasked = f"not asked, as they are paused or not authorised (order-pipeline status): {', '.join(held)}"
     return dg.AssetCheckResult(
-        check_name="day_is_equal",
+        check_name=check,
         asset_key="daily_reconciliation",
         passed=not red and not held,
         # Blocking is for wrong tables: a shop that waits for its owner must not stop the others.
         severity=dg.AssetCheckSeverity.ERROR if red else dg.AssetCheckSeverity.WARN,
-        description="; ".join([*([_said(red)] if red else []), *([unasked] if held else [])]) or None,
+        description="; ".join([*([_said(red, subject)] if red else []), *([unasked] if held else [])]) or None,
         metadata={
             "days_red": len(red),
             **({"red": table([day._asdict() for day in red[:SAMPLE_SIZE]])} if red else {}),
@@ -156,9 +185,9 @@ def _equality(red: Sequence[RedDay], proofs: Sequence[Reconciliation], held: Seq
     )
 
 
-def _said(red: Sequence[RedDay]) -> str:
+def _said(red: Sequence[RedDay], subject: Subject) -> str:
     named = "; ".join(
-        f"shop {day.shop_id}, {day.day}: {day.unsettled} orders differ"
+        f"shop {day.shop_id}, {day.day}: {day.unsettled} {subject.name} differ"
         + (f", {day.quarantined} of them in quarantine" if day.quarantined else "")
         for day in red[:SAMPLE_SIZE]
     )

@@ -22,8 +22,13 @@ sync_orders = dg.define_asset_job(
 )
 sync_messages = dg.define_asset_job(
     "sync_messages",
-    dg.AssetSelection.assets("order_messages", "fullinfo_orders") - _nightly_checks,
+    dg.AssetSelection.assets("order_messages", "fullinfo_orders", "refunds") - _nightly_checks,
     description="What the platform's messages announce, with details. Small and often, like sync_orders.",
+)
+sync_refunds = dg.define_asset_job(
+    "sync_refunds",
+    dg.AssetSelection.assets("refund_pages", "refunds"),
+    description="Refunds that changed since the watermark, with details; also their first load and their backfill.",
 )
 close_day = dg.define_asset_job(
     "close_day",
@@ -37,4 +42,4 @@ reconcile = dg.define_asset_job(
     "day again.",
 )
 
-jobs = [load_history, sync_orders, sync_messages, close_day, reconcile]
+jobs = [load_history, sync_orders, sync_messages, sync_refunds, close_day, reconcile]

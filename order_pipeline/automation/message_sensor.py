@@ -24,6 +24,7 @@ from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.messages import Reading, read_messages
 from order_pipeline.sync.windows import day_of
 from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
+from order_pipeline.warehouse.subjects import SUBJECTS
 from order_pipeline.warehouse.worklist import due_within
 
 # Dagster ticks no oftener than every five seconds. Twelve calls a minute and queue while nothing comes.
@@ -50,7 +51,7 @@ def messages_sensor(
     try:
         accesses = shops.open(warehouse.engine)
         readings = read_messages(accesses, warehouse.engine, seconds=TICK_SECONDS)
-        due = _orders_due(warehouse.engine, accesses)
+        due = _details_due(warehouse.engine, accesses)
     except (ConfigurationError, DatabaseUnreachableError) as error:
         return dg.SkipReason(str(error))
     said = "; ".join(reading.words for reading in readings)
@@ -58,13 +59,13 @@ def messages_sensor(
     if due and not at_work:
         counter = int(context.cursor or 0)
         day = day_of_readings(readings)
-        config = {"fullinfo_orders": {"shops": sorted(due)}}
+        config = {asset: {"shops": sorted(due)} for asset in ("fullinfo_orders", "refunds")}
         return dg.SensorResult(
             run_requests=[request(sync_messages.name, day, day, counter, config=config)], cursor=str(counter + 1)
         )
     if any(reading.is_alarming for reading in readings):
         raise dg.Failure(said)
-    waiting = f"{sum(due.values())} orders wait for run {at_work[0][:8]}" if due else "no details are due"
+    waiting = f"{sum(due.values())} orders and refunds wait for run {at_work[0][:8]}" if due else "no details are due"
     return dg.SkipReason(f"{waiting}; {said}")
 
 
@@ -74,7 +75,7 @@ def day_of_readings(readings: Sequence[Reading]) -> date:
     return day_of(max(told, default=datetime.now(UTC)))
 
 
-def _orders_due(engine: Engine, accesses: Sequence[ShopAccess]) -> dict[str, int]:
+def _details_due(engine: Engine, accesses: Sequence[ShopAccess]) -> dict[str, int]:
     """Return how many details are due by the time a run would ask for them, by shop, where there are any."""
     found = {}
     with transaction(engine) as connection:
@@ -82,7 +83,10 @@ def _orders_due(engine: Engine, accesses: Sequence[ShopAccess]) -> dict[str, int
             # A shop that is left alone is passed over by the drains too: a run for it would change nothing.
             if access.hold:
                 continue
-            waiting = due_within(connection, access.shop.id, RUN_START_SECONDS)
+            waiting = sum(
+                due_within(connection, access.shop.id, RUN_START_SECONDS, subject=subject)
+                for subject in SUBJECTS.values()
+            )
             if waiting:
                 found[access.shop.id] = waiting
     return found

@@ -3,22 +3,26 @@
 Belongs here: looking, cheaply, whether there is. Not here: doing it, messages (message_sensor.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dagster as dg
+from sqlalchemy import Engine
 
-from order_pipeline.automation.jobs import load_history, sync_orders
+from order_pipeline.automation.jobs import load_history, sync_orders, sync_refunds
 from order_pipeline.automation.message_sensor import messages_sensor
 from order_pipeline.automation.requests import request, runs_at_work
 from order_pipeline.configuration import ConfigurationError
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
-from order_pipeline.sync.due import DueWork, due_work, no_work
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.due import DueWork, due_refunds, due_work, no_work
 from order_pipeline.sync.shops import ShopsFailedError, for_each_shop
 from order_pipeline.warehouse.database import DatabaseUnreachableError
 
 # A poll costs one call a shop; the platform's freshness at rest is about this.
 POLL_SECONDS = 15
+# Messages bring refunds in seconds; the list is for what they leave out. Two calls a shop each time.
+REFUND_POLL_SECONDS = 120
 # Two of these at once would only list the same windows twice. A run for messages is none of them: in a busy shop one
 # is nearly always at work.
 LISTING = (load_history.name, sync_orders.name)
@@ -34,14 +38,38 @@ def orders_sensor(
     context: dg.SensorEvaluationContext, warehouse: WarehouseResource, shops: ShopsResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Start a run where there is work and none is at it; otherwise say what was looked at."""
-    at_work = runs_at_work(context.instance, LISTING)
+    return _look(context, warehouse, shops, LISTING, due_work, run_requests)
+
+
+@dg.sensor(
+    jobs=[sync_refunds],
+    minimum_interval_seconds=REFUND_POLL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks each shop whether any refund changed; starts their first load.",
+)
+def refunds_sensor(
+    context: dg.SensorEvaluationContext, warehouse: WarehouseResource, shops: ShopsResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Start a run where there is work and none is at it; otherwise say what was looked at."""
+    return _look(context, warehouse, shops, (sync_refunds.name,), due_refunds, refund_requests)
+
+
+def _look(
+    context: dg.SensorEvaluationContext,
+    warehouse: WarehouseResource,
+    shops: ShopsResource,
+    jobs: Sequence[str],
+    due: Callable[[ShopAccess, Engine], DueWork],
+    requests_of: Callable[[Sequence[DueWork], int], list[dg.RunRequest]],
+) -> dg.SensorResult | dg.SkipReason:
+    at_work = runs_at_work(context.instance, jobs)
     if at_work:
         return dg.SkipReason(f"run {at_work[0][:8]} is at work")
     try:
         works = for_each_shop(
             shops.open(warehouse.engine),
             warehouse.engine,
-            lambda access: due_work(access, warehouse.engine),
+            lambda access: due(access, warehouse.engine),
             skipped=no_work,
         )
     except (ConfigurationError, DatabaseUnreachableError) as error:
@@ -49,7 +77,7 @@ def orders_sensor(
     except ShopsFailedError as error:
         # A red tick is what a person sees; the shops that answered are looked at again in a moment.
         raise dg.Failure(str(error)) from error
-    requests = run_requests(works, int(context.cursor or 0))
+    requests = requests_of(works, int(context.cursor or 0))
     if not requests:
         return dg.SkipReason("nothing to do: " + "; ".join(work.explanation for work in works))
     return dg.SensorResult(run_requests=requests, cursor=str(int(context.cursor or 0) + len(requests)))
@@ -67,4 +95,10 @@ def run_requests(works: Sequence[DueWork], counter: int) -> list[dg.RunRequest]:
     return [request(sync_orders.name, changed[0], changed[-1], counter)] if changed else []
 
 
-sensors = [orders_sensor, messages_sensor]
+def refund_requests(works: Sequence[DueWork], counter: int) -> list[dg.RunRequest]:
+    """Return the run for the days of refunds that are due: one run, oldest day first. Pure."""
+    days = sorted({day for work in works for day in work.changed_days})
+    return [request(sync_refunds.name, days[0], days[-1], counter)] if days else []
+
+
+sensors = [orders_sensor, refunds_sensor, messages_sensor]

@@ -19,7 +19,14 @@ from sqlalchemy import Engine
 from order_pipeline.automation.schedules import DAYS_PROVEN
 from order_pipeline.commands.passes import Pass, run_pass
 from order_pipeline.commands.progress import shown_progress
-from order_pipeline.commands.proof import Proof, compare, read_truth
+from order_pipeline.commands.proof import (
+    Proof,
+    RefundProof,
+    compare,
+    compare_refunds,
+    read_refund_truth,
+    read_truth,
+)
 from order_pipeline.commands.runs import RunOutcome, run_job
 from order_pipeline.commands.sandbox import STATE_FILE, SandboxBusyError, running_sandbox
 from order_pipeline.configuration import home
@@ -30,6 +37,7 @@ from order_pipeline.warehouse import proofs
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.orders import count_orders
+from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 
 # The truth is taken before the last pass, whose watermark has to pass that moment.
 SETTLE_SECONDS = SETTLE_LAG.total_seconds() + 2
@@ -53,6 +61,12 @@ class DemoResult(NamedTuple):
     stale: int
     unknown: int
     days_red: int
+    refunds: int
+    refunds_lost: int
+    refunds_duplicated: int
+    refunds_stale: int
+    refunds_unknown: int
+    refund_days_red: int
     proven: bool
     failures: tuple[str, ...]
     examples: tuple[str, ...]
@@ -85,7 +99,7 @@ def play(
             runs += run_pass(instance, engine, [access]).runs
             time.sleep(max(0.0, min(PAUSE_SECONDS, live_until - time.monotonic())))
     with shown_progress(engine, shop_ids, console, "last pass and proof"):
-        last, proof = prove(instance, engine, access, sandbox_url)
+        last, proof, refunds = prove(instance, engine, access, sandbox_url)
     runs += last.runs
     with shown_progress(engine, shop_ids, console, f"the nightly proof of the last {DAYS_PROVEN} days"):
         night = prove_days(instance, shop_ids)
@@ -106,24 +120,35 @@ def play(
         duplicated=proof.duplicated,
         stale=proof.stale,
         unknown=proof.unknown,
-        days_red=red_days(engine, shop_ids),
-        proven=proof.equal and not failures and night.success,
+        days_red=red_days(engine, shop_ids, ORDERS),
+        refunds=refunds.refunds,
+        refunds_lost=refunds.lost,
+        refunds_duplicated=refunds.duplicated,
+        refunds_stale=refunds.stale,
+        refunds_unknown=refunds.unknown,
+        refund_days_red=red_days(engine, shop_ids, REFUNDS),
+        proven=proof.equal and refunds.equal and not failures and night.success,
         failures=failures,
-        examples=proof.examples,
+        examples=proof.examples + refunds.examples,
     )
 
 
-def prove(instance: dg.DagsterInstance, engine: Engine, access: ShopAccess, sandbox_url: str) -> tuple[Pass, Proof]:
+def prove(
+    instance: dg.DagsterInstance, engine: Engine, access: ShopAccess, sandbox_url: str
+) -> tuple[Pass, Proof, RefundProof]:
     """Make one more pass over everything that the platform knows by now, and compare."""
     # Orders from before the first load's reach are there only if they changed since.
     first_day = day_window(day_of(datetime.now(UTC)) - timedelta(days=HISTORY_DAYS - 1)).start
     since = f"{first_day:%F %T}"
     before = read_truth(sandbox_url, access.shop.id, created_from=since)
+    refunds_before = read_refund_truth(sandbox_url, access.shop.id, modified_from=since)
     time.sleep(SETTLE_SECONDS)
     last = run_pass(instance, engine, [access])
     after = read_truth(sandbox_url, access.shop.id)
+    refunds_after = read_refund_truth(sandbox_url, access.shop.id)
     with transaction(engine) as connection:
-        return last, compare(connection, access.shop.id, before, after)
+        refunds = compare_refunds(connection, access.shop.id, refunds_before, refunds_after)
+        return last, compare(connection, access.shop.id, before, after), refunds
 
 
 def prove_days(instance: dg.DagsterInstance, shop_ids: list[str]) -> RunOutcome:
@@ -133,11 +158,11 @@ def prove_days(instance: dg.DagsterInstance, shop_ids: list[str]) -> RunOutcome:
     return run_job(instance, "reconcile", days, config={"daily_reconciliation": {"shops": shop_ids}})
 
 
-def red_days(engine: Engine, shop_ids: list[str]) -> int:
+def red_days(engine: Engine, shop_ids: list[str], subject: Subject) -> int:
     """Return how many days are proven to differ."""
     since = day_of(datetime.now(UTC)) - timedelta(days=DAYS_PROVEN)
     with transaction(engine) as connection:
-        return len(proofs.red_days(connection, shop_ids, since))
+        return len(proofs.red_days(connection, shop_ids, since, subject=subject))
 
 
 def forget() -> None:
@@ -171,6 +196,12 @@ def print_result(result: DemoResult, console: Console) -> None:
         ("stale", _judged(result.stale)),
         ("unknown to the platform", _judged(result.unknown)),
         (f"nightly proof: days of {DAYS_PROVEN} not equal", _judged(result.days_red)),
+        ("refunds", f"{result.refunds:,}"),
+        ("refunds lost", _judged(result.refunds_lost)),
+        ("refunds duplicated", _judged(result.refunds_duplicated)),
+        ("refunds stale", _judged(result.refunds_stale)),
+        ("refunds unknown to the platform", _judged(result.refunds_unknown)),
+        (f"nightly proof of refunds: days of {DAYS_PROVEN} not equal", _judged(result.refund_days_red)),
     ]
     for name, value in rows:
         table.add_row(name, value)
@@ -178,7 +209,7 @@ def print_result(result: DemoResult, console: Console) -> None:
     for line in (*result.failures, *result.examples):
         console.print(f"[red]{escape(line)}[/]", soft_wrap=True)
     if result.proven:
-        console.print("[green]Every order, line by line, is as the platform has it.[/]")
+        console.print("[green]Every order, line by line, and every refund is as the platform has it.[/]")
     console.print("Open the runs, lineage and checks in Dagster's UI with: make dev   (or: order-pipeline dev)")
 
 

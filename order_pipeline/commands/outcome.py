@@ -17,6 +17,7 @@ from order_pipeline.commands.passes import Pass
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.quarantine import open_records
+from order_pipeline.warehouse.subjects import SUBJECTS
 from order_pipeline.warehouse.worklist import waiting_since
 
 
@@ -26,9 +27,10 @@ def leftovers(engine: Engine, accesses: Sequence[ShopAccess], began: datetime) -
     left = [f"shop {access.shop.id}: {access.hold}" for access in accesses if access.hold]
     with transaction(engine) as connection:
         for shop_id in shop_ids:
-            waiting = waiting_since(connection, shop_id, began)
-            if waiting:
-                left.append(f"shop {shop_id}: {waiting} orders still wait for their details")
+            for subject in SUBJECTS.values():
+                waiting = waiting_since(connection, shop_id, began, subject=subject)
+                if waiting:
+                    left.append(f"shop {shop_id}: {waiting} {subject.name} still wait for their details")
         refused = open_records(connection, shop_ids)
         if refused:
             left.append(f"{len(refused)} records are in sync.quarantine")

@@ -15,10 +15,11 @@ from sqlalchemy import Engine
 
 from order_pipeline.commands.runs import RunOutcome, run_job
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.due import DueWork, due_work, no_work
+from order_pipeline.sync.due import DueWork, due_refunds, due_work, no_work
 from order_pipeline.sync.messages import read_messages
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 from order_pipeline.warehouse.worklist import depth
 
 # A month of created-days a run: visible progress in the UI, and a failed run repeats little.
@@ -35,7 +36,7 @@ class Pass(NamedTuple):
 
 
 def run_pass(instance: dg.DagsterInstance, engine: Engine, accesses: Sequence[ShopAccess]) -> Pass:
-    """Run what is due for these shops: the first load, messages and changes up to now, the details.
+    """Run what is due for these shops: the first load, messages and changes up to now, the details, the refunds.
 
     A failed run ends it; what changes meanwhile is the next pass's.
 
@@ -56,20 +57,31 @@ def run_pass(instance: dg.DagsterInstance, engine: Engine, accesses: Sequence[Sh
         changed = _due_days(accesses, engine, lambda work: work.changed_days)
         if changed:
             runs.append(run_job(instance, "sync_orders", changed, config=_narrowed("increment_pages", shop_ids)))
+    for is_second in (False, True):
+        if runs and not runs[-1].success:
+            break
+        if is_second and not _wait_for_due(engine, shop_ids, REFUNDS):
+            break
+        days = _due_days(accesses, engine, lambda work: work.changed_days, due_refunds)
+        if days:
+            runs += load_refunds(instance, days, shop_ids)
     return Pass(tuple(runs), finished=all(run.success for run in runs))
 
 
 def _due_days(
-    accesses: Sequence[ShopAccess], engine: Engine, days_of: Callable[[DueWork], tuple[date, ...]]
+    accesses: Sequence[ShopAccess],
+    engine: Engine,
+    days_of: Callable[[DueWork], tuple[date, ...]],
+    due: Callable[[ShopAccess, Engine], DueWork] = due_work,
 ) -> list[date]:
-    works = for_each_shop(accesses, engine, lambda access: due_work(access, engine), skipped=no_work)
+    works = for_each_shop(accesses, engine, lambda access: due(access, engine), skipped=no_work)
     return sorted({day for work in works for day in days_of(work)})
 
 
-def _wait_for_due(engine: Engine, shop_ids: Sequence[str]) -> bool:
-    """Wait until the orders that are due in a moment are; return whether there are any."""
+def _wait_for_due(engine: Engine, shop_ids: Sequence[str], subject: Subject = ORDERS) -> bool:
+    """Wait until the orders or refunds that are due in a moment are; return whether there are any."""
     with transaction(engine) as connection:
-        waits = [depth(connection, shop_id).next_due_seconds for shop_id in shop_ids]
+        waits = [depth(connection, shop_id, subject=subject).next_due_seconds for shop_id in shop_ids]
     soon = [wait for wait in waits if wait is not None and wait <= LONGEST_WAIT_SECONDS]
     if soon:
         time.sleep(max(soon) + 0.1)
@@ -86,6 +98,27 @@ def load_history(
         runs.append(
             run_job(instance, "load_history", span, config=_narrowed("history_pages", shop_ids, refetch=refetch))
         )
+        if not runs[-1].success:
+            break
+    return runs
+
+
+def load_refunds(
+    instance: dg.DagsterInstance,
+    days: Sequence[date],
+    shop_ids: Sequence[str],
+    *,
+    whole_days: bool = False,
+    refetch: bool = False,
+) -> list[RunOutcome]:
+    """Load days of changes of refunds in runs of a month each, oldest first; stop after a failed one."""
+    config: dict[str, dict[str, Any]] = {
+        "refund_pages": {"shops": list(shop_ids), "whole_day": whole_days},
+        "refunds": {"shops": list(shop_ids), "refetch": refetch},
+    }
+    runs: list[RunOutcome] = []
+    for start in range(0, len(days), HISTORY_DAYS_PER_RUN):
+        runs.append(run_job(instance, "sync_refunds", days[start : start + HISTORY_DAYS_PER_RUN], config=config))
         if not runs[-1].success:
             break
     return runs

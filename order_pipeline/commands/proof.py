@@ -1,4 +1,4 @@
-"""The proof: the warehouse against the sandbox's ground truth, order by order, field by field.
+"""The proof: the warehouse against the sandbox's ground truth, order by order and refund by refund, field by field.
 
 Belongs here: comparing. It reads the wire's fields with a mapping of its own, as text, so that a mistake in the
 client's parser cannot hide here too.
@@ -49,6 +49,31 @@ ITEM_FIELDS = {
     "tracking_number": "invoice_no",
 }
 
+REFUND_FIELDS = {
+    "order_id": "tid",
+    "item_id": "oid",
+    "status": "status",
+    "order_status": "order_status",
+    "dispute_type": "dispute_type",
+    "phase": "refund_phase",
+    "good_status": "good_status",
+    "has_good_return": "has_good_return",
+    "refund_fee": "refund_fee",
+    "remaining_payment": "payment",
+    "total_fee": "total_fee",
+    "price": "price",
+    "quantity": "num",
+    "num_iid": "num_iid",
+    "sku_code": "outer_id",
+    "reason": "reason",
+    "created_at": "created",
+    "modified_at": "modified",
+    "goods_returned_at": "good_return_time",
+    "ended_at": "end_time",
+    "return_tracking_number": "sid",
+    "cs_status": "cs_status",
+}
+
 # An order as the fields above, all text, and its lines by their id.
 Picture = tuple[tuple[str | None, ...], dict[str, tuple[str | None, ...]]]
 
@@ -91,11 +116,80 @@ def read_truth(sandbox_url: str, shop_id: str, *, created_from: str = "") -> Tru
         return Truth(answer.headers["x-platform-now"], orders)
 
 
+class RefundTruth(NamedTuple):
+    """What the platform knew at one moment: every refund of a shop by its id, as REFUND_FIELDS, all text."""
+
+    refunds: dict[str, tuple[str | None, ...]]
+
+
+class RefundProof(NamedTuple):
+    """What differs between warehouse and platform, in refunds; all zero: equal."""
+
+    refunds: int
+    lost: int
+    duplicated: int
+    stale: int
+    unknown: int
+    examples: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return self.lost == self.duplicated == self.stale == self.unknown == 0
+
+
+def read_refund_truth(sandbox_url: str, shop_id: str, *, modified_from: str = "") -> RefundTruth:
+    """Read the sandbox's truth of a shop's refunds, last changed at that platform time (text, GMT+8) or later."""
+    with requests.get(
+        f"{sandbox_url}/sandbox/truth/refunds", params={"shop": shop_id}, stream=True, timeout=TRUTH_TIMEOUT_SECONDS
+    ) as answer:
+        answer.raise_for_status()
+        rows = map(json.loads, answer.iter_lines(chunk_size=1 << 16))
+        return RefundTruth(
+            {
+                str(row["refund_id"]): tuple(_wire_text(row.get(field)) for field in REFUND_FIELDS.values())
+                for row in rows
+                if row["modified"] >= modified_from
+            }
+        )
+
+
+def compare_refunds(connection: Connection, shop_id: str, before: RefundTruth, after: RefundTruth) -> RefundProof:
+    """Compare the warehouse's refunds with what the platform knew before and after the last pass, as ``compare``."""
+    columns = ", ".join(map(_text_of, REFUND_FIELDS))
+    query = f"SELECT refund_id, {columns} FROM core.refunds WHERE shop_id = :shop_id"
+    rows = [tuple(row) for row in connection.execute(text(query), {"shop_id": shop_id})]
+    stored = {row[0]: row[1:] for row in rows}
+    examples = []
+    lost = stale = 0
+    modified = list(REFUND_FIELDS).index("modified_at")
+    for refund_id, picture in before.refunds.items():
+        latest = after.refunds.get(refund_id, picture)
+        found = stored.get(refund_id)
+        if found is None:
+            lost += 1
+            examples.append(f"lost: refund {refund_id}")
+        elif found not in (picture, latest) and not (
+            str(picture[modified]) < str(found[modified]) <= str(latest[modified])
+        ):
+            stale += 1
+            said = next(
+                f"{column} is {have}, the platform says {want}"
+                for column, have, want in zip(REFUND_FIELDS, found, picture, strict=True)
+                if have != want
+            )
+            examples.append(f"stale: refund {refund_id}: {said}")
+    unknown = [refund_id for refund_id in stored if refund_id not in before.refunds and refund_id not in after.refunds]
+    examples += [f"unknown: refund {refund_id}" for refund_id in unknown]
+    return RefundProof(len(stored), lost, len(rows) - len(stored), stale, len(unknown), tuple(examples[:10]))
+
+
 def compare(connection: Connection, shop_id: str, before: Truth, after: Truth) -> Proof:
     """Compare the warehouse with what the platform knew just before and just after the last pass.
 
     An order must be as one of the two shows it, or, when it changed in between more than once, as something in
-    between. With a platform that stands still the two are the same.
+    between: also what it was earlier in the very second of its latest change, which is fetched once more later. With a
+    platform that stands still the two are the same.
     """
     stored, rows, line_rows, distinct_lines = _stored(connection, shop_id)
     examples = []
@@ -108,7 +202,7 @@ def compare(connection: Connection, shop_id: str, before: Truth, after: Truth) -
             lost += 1
             examples.append(f"lost: {order_id}")
         elif found not in (picture, latest) and not (
-            str(picture[0][modified]) < str(found[0][modified]) < str(latest[0][modified])
+            str(picture[0][modified]) < str(found[0][modified]) <= str(latest[0][modified])
         ):
             stale += 1
             examples.append(f"stale: {order_id}: {_difference(found, picture)}")
@@ -127,6 +221,8 @@ def _pictured(trade: Mapping[str, Any]) -> Picture:
 
 
 def _wire_text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
     return None if value is None or value == "" else str(value)
 
 

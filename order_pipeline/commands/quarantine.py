@@ -42,13 +42,13 @@ def list_records(engine: Engine, shop_ids: Sequence[str], *, as_json: bool) -> N
         click.echo("Nothing is quarantined.")
         return
     table = Table(title=f"{len(records)} records")
-    for heading in ("id", "shop", "order", "age", "seen", "reason"):
+    for heading in ("id", "shop", "order or refund", "age", "seen", "reason"):
         table.add_column(heading, justify="right" if heading in ("id", "age", "seen") else "left", overflow="fold")
     for record in records:
         table.add_row(
             str(record["quarantine_id"]),
             escape(str(record["shop_id"])),
-            str(record["order_id"] or "unknown"),
+            str(record["order_id"] or record["refund_id"] or "unknown"),
             _age(now - record["first_seen_at"]),
             f"{record['times_seen']}x",
             escape(str(record["reason"])),

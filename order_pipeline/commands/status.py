@@ -26,7 +26,15 @@ from order_pipeline.warehouse.notices import waiting_notices
 from order_pipeline.warehouse.orders import count_orders
 from order_pipeline.warehouse.proofs import proven
 from order_pipeline.warehouse.quarantine import open_records
-from order_pipeline.warehouse.watermarks import known_shops, loaded_history_days, read_beginning, read_watermark
+from order_pipeline.warehouse.refunds import count_refunds
+from order_pipeline.warehouse.subjects import REFUNDS
+from order_pipeline.warehouse.watermarks import (
+    REFUND_CHANGES,
+    known_shops,
+    loaded_history_days,
+    read_beginning,
+    read_watermark,
+)
 from order_pipeline.warehouse.worklist import depth
 
 
@@ -45,6 +53,9 @@ def gather(
             loaded = loaded_history_days(connection, shop_id)
             waiting = depth(connection, shop_id)
             proofs = proven(connection, shop_id, day_of(now) - timedelta(days=HISTORY_DAYS))
+            refunded_to = read_watermark(connection, shop_id, REFUND_CHANGES)
+            refunds_waiting = depth(connection, shop_id, subject=REFUNDS)
+            refund_proofs = proven(connection, shop_id, day_of(now) - timedelta(days=HISTORY_DAYS), subject=REFUNDS)
             messages = hearing(connection, shop_id)
             rows.append(
                 {
@@ -61,6 +72,15 @@ def gather(
                     "messages_read_seconds_ago": messages.read_seconds_ago,
                     "messages_lag_seconds": messages.lag_seconds,
                     "messages_problem": messages.problem,
+                    "refunds": count_refunds(connection, [shop_id]),
+                    "refunds_watermark": refunded_to.isoformat() if refunded_to else None,
+                    "refunds_watermark_lag_seconds": round((now - refunded_to).total_seconds(), 1)
+                    if refunded_to
+                    else None,
+                    "refunds_due": refunds_waiting.due,
+                    "refunds_later": refunds_waiting.later,
+                    "refunds_unavailable": refunds_waiting.unavailable,
+                    "refund_days_red": refund_proofs.days_red,
                     "quarantined": len(open_records(connection, [shop_id])),
                     "last_proven_day": proofs.last_equal_day.isoformat() if proofs.last_equal_day else None,
                     "days_red": proofs.days_red,
@@ -128,8 +148,8 @@ def _history(row: dict[str, Any]) -> str:
     return f"{row['history_days_loaded']}" + (f", {missing} missing" if missing else "")
 
 
-def _behind(row: dict[str, Any]) -> str:
-    lag = row["watermark_lag_seconds"]
+def _behind(row: dict[str, Any], watermark: str = "watermark") -> str:
+    lag = row[f"{watermark}_lag_seconds"]
     return "-" if lag is None else str(timedelta(seconds=round(lag)))
 
 
@@ -140,6 +160,9 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "details due": lambda row: f"{row['details_due']:,}",
     "details due later": lambda row: f"{row['details_later']:,}",
     "details the platform does not serve": lambda row: f"{row['details_unavailable']:,}",
+    "refunds": lambda row: f"{row['refunds']:,}",
+    "refunds' watermark behind": lambda row: _behind(row, "refunds_watermark"),
+    "refunds' details due": lambda row: f"{row['refunds_due']:,}",
     "quarantined": lambda row: f"{row['quarantined']:,}",
 }
 
@@ -164,6 +187,7 @@ def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
     # Not as columns: a terminal of 80 characters has no room for more.
     for row in state["shops"]:
         red = f", [red]days red: {row['days_red']}[/]" if row["days_red"] else ""
+        red += f", [red]days red of refunds: {row['refund_days_red']}[/]" if row["refund_days_red"] else ""
         last = f"last day proven equal {row['last_proven_day']}" if row["last_proven_day"] else "never proven yet"
         console.print(f"shop {row['shop']}: {last}{red}")
         if row["held"]:

@@ -1,4 +1,4 @@
-"""Whether a day's orders in the warehouse are the platform's: totals, orders one by one, and how busy a day should be.
+"""Whether a day's orders, or refunds, are the platform's: totals, one by one, and how busy a day should be.
 
 Belongs here: judging. Not here: asking the platform, reading the tables, filling gaps (sync/reconciliation.py).
 """
@@ -26,8 +26,8 @@ FEWEST_DAYS_BEFORE = 3
 TOTAL = None
 
 
-class ListedOrder(NamedTuple):
-    """An order as the platform's list shows it. None: the list does not say, or says it unreadably."""
+class Listed(NamedTuple):
+    """An order, or a refund, as the platform's list shows it. None: the list does not say, or says it unreadably."""
 
     modified_at: datetime | None = None
     status: str | None = None
@@ -36,14 +36,14 @@ class ListedOrder(NamedTuple):
     quantity: int | None = None
 
 
-class HeldOrder(NamedTuple):
-    """An order as the warehouse holds it.
+class Held(NamedTuple):
+    """An order, or a refund, as the warehouse holds it.
 
     Attributes:
-        created_at: when it was placed.
+        moment: by which its day goes: when it was placed, or when the refund last changed.
         modified_at: the version that is held.
         status: in the platform's words.
-        payment: yuan.
+        payment: yuan; of a refund its fee.
         lines: how many lines it has.
         quantity: pieces over all lines.
         asked_at: the platform's time when the request behind the row left us.
@@ -52,7 +52,7 @@ class HeldOrder(NamedTuple):
 
     """
 
-    created_at: datetime
+    moment: datetime
     modified_at: datetime
     status: str
     payment: Decimal | None
@@ -64,7 +64,7 @@ class HeldOrder(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Order ids, sorted. ``quarantined`` are those of the missing that wait in quarantine."""
+    """Ids, sorted. ``quarantined`` are those of the missing that wait in quarantine."""
 
     missing: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
@@ -72,14 +72,14 @@ class Difference(NamedTuple):
     quarantined: tuple[str, ...] = ()
 
     @property
-    def order_ids(self) -> frozenset[str]:
-        """Every order that differs."""
+    def record_ids(self) -> frozenset[str]:
+        """Every record that differs."""
         return frozenset(self.missing + self.stale + self.extra)
 
 
 def compare(
-    listed: Mapping[str, ListedOrder],
-    held: Mapping[str, HeldOrder],
+    listed: Mapping[str, Listed],
+    held: Mapping[str, Held],
     *,
     listed_at: datetime,
     quarantined: AbstractSet[str] = frozenset(),
@@ -107,7 +107,7 @@ def compare(
     extra = [
         order_id
         for order_id, have in held.items()
-        if order_id not in listed and not _is_right(ListedOrder(), have, listed_at)
+        if order_id not in listed and not _is_right(Listed(), have, listed_at)
     ]
     return Difference(
         tuple(sorted(missing)),
@@ -117,7 +117,7 @@ def compare(
     )
 
 
-def _is_right(said: ListedOrder, have: HeldOrder, listed_at: datetime) -> bool:
+def _is_right(said: Listed, have: Held, listed_at: datetime) -> bool:
     if have.is_altered or not have.is_whole:
         return False
     if said.modified_at is not None and have.modified_at < said.modified_at:
@@ -138,18 +138,18 @@ def _is_right(said: ListedOrder, have: HeldOrder, listed_at: datetime) -> bool:
     )
 
 
-def statuses_to_count(held: Iterable[HeldOrder], countable: Collection[str], most: int) -> tuple[str, ...]:
+def statuses_to_count(held: Iterable[Held], countable: Collection[str], most: int) -> tuple[str, ...]:
     """Return the statuses that most orders are in, of those that the platform can be asked for."""
     counts = Counter(order.status for order in held if order.status in countable)
     return tuple(sorted(counts, key=lambda status: (-counts[status], status))[:most])
 
 
 def disagreeing(
-    counted: Mapping[str | None, int], held: Collection[HeldOrder], start: datetime, end: datetime
+    counted: Mapping[str | None, int], held: Collection[Held], start: datetime, end: datetime
 ) -> frozenset[str | None]:
     """Return which of the platform's counts the warehouse does not agree with; none: they agree.
 
-    Platforms do not say whether a window's ends belong to it. Orders created in just those seconds may therefore
+    Platforms do not say whether a window's ends belong to it. Records of just those seconds may therefore
     count or not, but for all counts alike.
 
     Args:
@@ -162,9 +162,7 @@ def disagreeing(
     readings = []
     for with_start, with_end in product((True, False), repeat=2):
         inside = [
-            order.status
-            for order in held
-            if (order.created_at > start or with_start) and (order.created_at < end or with_end)
+            order.status for order in held if (order.moment > start or with_start) and (order.moment < end or with_end)
         ]
         counts = Counter(inside)
         readings.append(

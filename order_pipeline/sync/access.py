@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Engine
 
 from order_pipeline.configuration import PLATFORMS, Shop
-from order_pipeline.platforms.protocol import Authorizer, Order, OrderPlatform, RejectedRecord
+from order_pipeline.platforms.protocol import Authorizer, Order, OrderPlatform, Refund, RejectedRecord
 from order_pipeline.sync.sessions import ShopSession
 from order_pipeline.traffic.call_log import CallLog
 from order_pipeline.traffic.gate import Gate, shared_gate
+from order_pipeline.warehouse.subjects import REFUNDS, Subject
 
 if TYPE_CHECKING:
     from order_pipeline.platforms.taobao.client import TaobaoCredentials
@@ -61,12 +62,13 @@ def open_shop(shop: Shop, engine: Engine | None = None) -> ShopAccess:
     return ShopAccess(shop, platform, calls, gate, session)
 
 
-def read_stored_record(platform: str, body: str) -> Order | RejectedRecord:
+def read_stored_record(platform: str, subject: Subject, body: str) -> Order | Refund | RejectedRecord:
     """Read a quarantined record with today's parser of its platform (there is one so far, configuration.PLATFORMS)."""
     from order_pipeline.platforms.taobao.parsing import parse_stored
+    from order_pipeline.platforms.taobao.refund_parsing import parse_stored_refund
 
     assert platform in PLATFORMS, platform  # noqa: S101 - what was stored came from one of them
-    return parse_stored(body)
+    return parse_stored_refund(body) if subject is REFUNDS else parse_stored(body)
 
 
 def open_authorizer(shop: Shop, calls: CallLog, gate: Gate, *, through_gateway: bool = False) -> Authorizer:

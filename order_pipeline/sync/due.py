@@ -5,17 +5,28 @@ Belongs here: looking. Not here: doing (listing, enrichment).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
 
+from order_pipeline.platforms.protocol import Window
 from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.refund_listing import first_moment
 from order_pipeline.sync.windows import changed_window, day_of, due_days, due_history_days, moved_watermark
 from order_pipeline.traffic.errors import BreakerOpenError, HeldBackError
 from order_pipeline.warehouse.database import in_transaction
-from order_pipeline.warehouse.watermarks import loaded_history_days, move_watermark, read_beginning, read_watermark
-from order_pipeline.warehouse.worklist import Said, depth, unknown_changes
+from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
+from order_pipeline.warehouse.watermarks import (
+    INCREMENTS,
+    REFUND_CHANGES,
+    loaded_history_days,
+    move_watermark,
+    read_beginning,
+    read_watermark,
+)
+from order_pipeline.warehouse.worklist import Depth, Said, depth, unknown_changes
 
 
 class DueWork(NamedTuple):
@@ -42,6 +53,23 @@ def due_work(access: ShopAccess, engine: Engine) -> DueWork:
         return DueWork((), (), str(refusal))
 
 
+def due_refunds(access: ShopAccess, engine: Engine) -> DueWork:
+    """Look whether the shop has changes of refunds that are not known yet, or their details to fetch.
+
+    The days are days of change. Otherwise as ``due_work``: one call for the time, one for the list. While the breaker
+    is open only details are work. Raises as ``due_work`` does.
+    """
+    try:
+        return _look_at_refunds(access, engine)
+    except BreakerOpenError as refusal:
+        waiting = in_transaction(engine, lambda connection: depth(connection, access.shop.id, subject=REFUNDS))
+        # The platform does not say its time now; ours is near enough to name the partition.
+        days = (day_of(datetime.now(UTC)),) if waiting.due else ()
+        return DueWork((), days, f"{refusal}; {waiting.due} refunds wait for their details")
+    except HeldBackError as refusal:
+        return DueWork((), (), str(refusal))
+
+
 def no_work(access: ShopAccess, reason: str) -> DueWork:
     """Return the finding for a shop that is left alone."""
     return DueWork((), (), f"shop {access.shop.id}: {reason}")
@@ -62,7 +90,6 @@ def _degraded(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> 
 def _look(access: ShopAccess, engine: Engine) -> DueWork:
     shop_id = access.shop.id
     now = access.platform.now()
-    today = day_of(now)
     began, watermark, loaded, waiting = in_transaction(
         engine,
         lambda connection: (
@@ -77,22 +104,72 @@ def _look(access: ShopAccess, engine: Engine) -> DueWork:
     history = due_history_days(began, now, loaded)
     if history:
         return DueWork(tuple(history), (), f"shop {shop_id}: {len(history)} days of the first load are missing")
+
+    def first_page(window: Window) -> _Page:
+        page = next(iter(access.platform.changed_orders(window)))
+        said = [Said(order.order_id, order.modified_at) for order in page.orders]
+        return _Page(said, len(page.rejected), page.has_more)
+
+    return _changes(access, engine, ORDERS, INCREMENTS, now, watermark, waiting, first_page)
+
+
+def _look_at_refunds(access: ShopAccess, engine: Engine) -> DueWork:
+    shop_id = access.shop.id
+    now = access.platform.now()
+    watermark, waiting = in_transaction(
+        engine,
+        lambda connection: (
+            read_watermark(connection, shop_id, REFUND_CHANGES),
+            depth(connection, shop_id, subject=REFUNDS),
+        ),
+    )
+    if watermark is None:
+        days = due_days(first_moment(now), now, overlap=access.shop.overlap)
+        return DueWork((), tuple(days), f"shop {shop_id}: refunds were never loaded")
+
+    def first_page(window: Window) -> _Page:
+        page = next(iter(access.platform.changed_refunds(window)))
+        said = [Said(refund.refund_id, refund.modified_at) for refund in page.refunds]
+        return _Page(said, len(page.rejected), page.has_more)
+
+    return _changes(access, engine, REFUNDS, REFUND_CHANGES, now, watermark, waiting, first_page)
+
+
+class _Page(NamedTuple):
+    """The first page of a list of changes."""
+
+    said: list[Said]
+    rejected: int
+    has_more: bool
+
+
+def _changes(
+    access: ShopAccess,
+    engine: Engine,
+    subject: Subject,
+    channel: str,
+    now: datetime,
+    watermark: datetime,
+    waiting: Depth,
+    first_page: Callable[[Window], _Page],
+) -> DueWork:
+    """Look for details to fetch, a day to close, or changes that are not known yet."""
+    shop_id = access.shop.id
     days = due_days(watermark, now, overlap=access.shop.overlap)
     if waiting.due:
-        return DueWork((), tuple(days), f"shop {shop_id}: {waiting.due} orders wait for their details")
+        return DueWork((), tuple(days), f"shop {shop_id}: {waiting.due} {subject.name} wait for their details")
     if len(days) > 1:
         return DueWork((), tuple(days), f"shop {shop_id}: {days[0]} is not closed yet")
-    window = changed_window(today, watermark, now, overlap=access.shop.overlap)
+    window = changed_window(day_of(now), watermark, now, overlap=access.shop.overlap)
     if window is None:
         return DueWork((), (), f"shop {shop_id}: the day has just begun")
-    page = next(iter(access.platform.changed_orders(window)))
-    said = [Said(order.order_id, order.modified_at) for order in page.orders]
+    page = first_page(window)
     moved = moved_watermark(watermark, window, now)
 
     def compare(connection: Connection) -> int:
-        news = unknown_changes(connection, shop_id, said) + len(page.rejected)
+        news = unknown_changes(connection, shop_id, page.said, subject=subject) + page.rejected
         if not news and not page.has_more:
-            move_watermark(connection, shop_id, moved)
+            move_watermark(connection, shop_id, moved, channel)
         return news
 
     news = in_transaction(engine, compare)
@@ -102,6 +179,6 @@ def _look(access: ShopAccess, engine: Engine) -> DueWork:
     return DueWork(
         (),
         (),
-        f"shop {shop_id}: all {len(said)} changes of the last {access.shop.overlap_minutes} minutes before "
-        f"{now:%T} are known, {waiting.later} orders wait for a later time",
+        f"shop {shop_id}: all {len(page.said)} changes of the last {access.shop.overlap_minutes} minutes before "
+        f"{now:%T} are known, {waiting.later} {subject.name} wait for a later time",
     )

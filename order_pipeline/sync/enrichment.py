@@ -1,6 +1,7 @@
-"""The second half of an order's way: the worklist's orders, fetched whole and loaded.
+"""The second half of the way: what is on a worklist, fetched whole and loaded.
 
-Belongs here: draining the worklist of a shop. Not here: who puts orders on it.
+Belongs here: draining a worklist of a shop. Not here: who puts records on it, what orders and refunds differ in
+(streams.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
 
-from order_pipeline.platforms.protocol import OrderDetail
+from order_pipeline.platforms.protocol import OrderDetail, RefundDetail
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.announcements import (
     DOUBTED_ATTEMPTS,
@@ -23,15 +24,16 @@ from order_pipeline.sync.announcements import (
     known_until,
     wait_seconds,
 )
-from order_pipeline.sync.storing import StoredDetails, store_call_log, store_details
+from order_pipeline.sync.storing import StoredDetails, store_call_log
+from order_pipeline.sync.streams import ORDER_STREAM, Stream
 from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallError, NotFoundError, ThrottledError
 from order_pipeline.warehouse.database import in_transaction
-from order_pipeline.warehouse.worklist import Outcome, PendingOrder, settle, take, worker
+from order_pipeline.warehouse.worklist import Outcome, Pending, settle, take, worker
 
 # A `requests` call costs about 1 ms of CPU, so more threads pay only where the platform answers slowly.
 DETAIL_THREADS = 8
-# A transaction for 200 orders: its fixed cost is shared, and a crash costs 200 calls at most.
-ORDERS_PER_BATCH = 200
+# A transaction for 200 records: its fixed cost is shared, and a crash costs 200 calls at most.
+RECORDS_PER_BATCH = 200
 
 SAME_SECOND_WAIT_SECONDS = 3.0
 
@@ -48,7 +50,7 @@ UNTIL_SAID_AGAIN = float("inf")
 
 
 class Drained(NamedTuple):
-    """What became of the orders that were taken: how many each."""
+    """What became of the records that were taken: how many each."""
 
     fetched: int = 0
     loaded: int = 0
@@ -67,14 +69,14 @@ class Enrichment(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """An order that was taken and what the platform said."""
+    """A record that was taken and what the platform said."""
 
-    pending: PendingOrder
-    answer: OrderDetail | CallError
+    pending: Pending
+    answer: OrderDetail | RefundDetail | CallError
 
 
 def outcome_of(fetched: Fetched, refusal: str | None = None) -> Outcome:
-    """Decide what becomes of an order on the worklist once the platform has answered. Pure.
+    """Decide what becomes of a record on the worklist once the platform has answered. Pure.
 
     ``refusal``: why the warehouse would not take it, where it did not.
     """
@@ -90,10 +92,10 @@ def outcome_of(fetched: Fetched, refusal: str | None = None) -> Outcome:
         return _outcome(pending, UNTIL_SAID_AGAIN, str(answer))
     if isinstance(answer, CallError):
         return _outcome(pending, _backoff_seconds(pending.attempts), str(answer))
-    if answer.order is None:
-        reason = answer.rejected.reason if answer.rejected else "no order in the answer"
+    if answer.record is None:
+        reason = answer.rejected.reason if answer.rejected else "nothing in the answer"
         return _outcome(pending, UNTIL_SAID_AGAIN, f"quarantined: {reason}")
-    modified = answer.order.modified_at
+    modified = answer.record.modified_at
     if modified < pending.seen_modified:
         stale = f"the details are of {modified:%F %T}, older than the list said ({pending.seen_modified:%F %T})"
         given_up = pending.attempts >= STALE_ATTEMPTS
@@ -111,8 +113,10 @@ def outcome_of(fetched: Fetched, refusal: str | None = None) -> Outcome:
     return Outcome(pending, modified, known_until(asked_at), again, problem)
 
 
-def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) -> Enrichment:
-    """Fetch and load every order of the shop that is due, until none is left.
+def drain(
+    access: ShopAccess, engine: Engine, *, stream: Stream = ORDER_STREAM, threads: int = DETAIL_THREADS
+) -> Enrichment:
+    """Fetch and load every order (or what else the stream is of) of the shop that is due, until none is left.
 
     Details are fetched in parallel while the batch before is loaded. Rows and cleared work land in one
     transaction, so a crash anywhere leaves the work on the list. Several drains may run at once.
@@ -124,8 +128,10 @@ def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) 
     calls_before = access.calls.total
     total = Drained()
     with worker(engine) as key, _pool(threads) as pool:
-        fetch = _Fetcher(access)
-        take_some = partial(take, shop_id=access.shop.id, worker_key=key, limit=ORDERS_PER_BATCH)
+        fetch = _Fetcher(access, stream)
+        take_some = partial(
+            take, shop_id=access.shop.id, worker_key=key, limit=RECORDS_PER_BATCH, subject=stream.subject
+        )
         fetching: Iterator[Fetched] = iter(())
         hopeless: CallError | None = None
         is_more = True
@@ -135,7 +141,7 @@ def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) 
             ahead = pool.map(fetch, taken)
             fetched = list(fetching)
             hopeless = hopeless or _hopeless(fetched)
-            total = Drained(*map(sum, zip(total, _load(access, engine, fetched), strict=True)))
+            total = Drained(*map(sum, zip(total, _load(access, engine, stream, fetched), strict=True)))
             fetching = ahead
         if hopeless:
             raise hopeless
@@ -143,17 +149,18 @@ def drain(access: ShopAccess, engine: Engine, *, threads: int = DETAIL_THREADS) 
 
 
 class _Fetcher:
-    """Fetches orders in the pool's threads until an error shows that no other would come either."""
+    """Fetches records in the pool's threads until an error shows that no other would come either."""
 
-    def __init__(self, access: ShopAccess) -> None:
+    def __init__(self, access: ShopAccess, stream: Stream) -> None:
         self._platform = access.platform
+        self._stream = stream
         self._hopeless: CallError | None = None
 
-    def __call__(self, pending: PendingOrder) -> Fetched:
+    def __call__(self, pending: Pending) -> Fetched:
         if self._hopeless:
             return Fetched(pending, self._hopeless)
         try:
-            return Fetched(pending, self._platform.order(pending.order_id))
+            return Fetched(pending, self._stream.fetch(self._platform, pending.record_id))
         except CallError as error:
             if isinstance(error, HOPELESS):
                 self._hopeless = error
@@ -170,17 +177,17 @@ def _hopeless(fetched: Sequence[Fetched]) -> CallError | None:
     return retryable[0] if retryable and len(retryable) == len(fetched) else None
 
 
-def _load(access: ShopAccess, engine: Engine, fetched: Sequence[Fetched]) -> Drained:
+def _load(access: ShopAccess, engine: Engine, stream: Stream, fetched: Sequence[Fetched]) -> Drained:
     if not fetched:
         return Drained()
-    details = [answer for _, answer in fetched if isinstance(answer, OrderDetail)]
+    details = [answer for _, answer in fetched if isinstance(answer, OrderDetail | RefundDetail)]
     calls = access.calls.drain()
 
     def load(connection: Connection) -> tuple[StoredDetails, list[Outcome]]:
-        stored = store_details(connection, access, details)
-        outcomes = [outcome_of(each, stored.refused.get(each.pending.order_id)) for each in fetched]
+        stored = stream.store(connection, access, details)
+        outcomes = [outcome_of(each, stored.refused.get(each.pending.record_id)) for each in fetched]
         # In one order everywhere, so that two drains cannot deadlock.
-        settle(connection, access.shop.id, sorted(outcomes))
+        settle(connection, access.shop.id, sorted(outcomes), subject=stream.subject)
         store_call_log(connection, calls)
         return stored, outcomes
 
@@ -190,7 +197,7 @@ def _load(access: ShopAccess, engine: Engine, fetched: Sequence[Fetched]) -> Dra
     return Drained(len(details), stored.loaded, stored.quarantined, unavailable - stored.quarantined, put_back)
 
 
-def _outcome(pending: PendingOrder, due_again: float, problem: str) -> Outcome:
+def _outcome(pending: Pending, due_again: float, problem: str) -> Outcome:
     return Outcome(pending, None, None, due_again, problem)
 
 

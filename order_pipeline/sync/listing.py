@@ -1,24 +1,22 @@
 """The first half of an order's way: lists of the platform into raw pages, rows and the worklist.
 
-Belongs here: walking a window and storing it batch by batch, the watermark with the last. Not here: the walk
-itself (platforms), the rows (storing).
+Belongs here: which windows of orders are walked, and what moves with them. Not here: the walk itself (platforms), how
+a window is stored (loading.py), the rows (storing.py), refunds (refund_listing.py).
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
 from order_pipeline.platforms.protocol import OrderPage, Window
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.storing import Stored, store_call_log, store_list_pages
+from order_pipeline.sync.loading import Listing, listing_of, load_window
+from order_pipeline.sync.storing import Stored, store_list_pages
 from order_pipeline.sync.windows import (
     SETTLE_LAG,
     changed_window,
@@ -27,7 +25,6 @@ from order_pipeline.sync.windows import (
     days_between,
     moved_watermark,
 )
-from order_pipeline.traffic.call_log import Call
 from order_pipeline.traffic.errors import BreakerOpenError
 from order_pipeline.warehouse.database import in_transaction
 from order_pipeline.warehouse.watermarks import (
@@ -42,30 +39,6 @@ HISTORY = "history"
 
 # Orders change until they are paid out, about ten days after shipping, and refunds go on for a fortnight after that.
 STILL_CHANGING_DAYS = 30
-
-# 1,000 orders a transaction: the merge's fixed cost is shared, and memory stays flat however long the walk is.
-PAGES_PER_BATCH = 10
-
-
-# What the fetching thread hands over: a page, what stopped it, or None at the end.
-Ahead: TypeAlias = OrderPage | BaseException | None
-
-
-class Listing(NamedTuple):
-    """What came of listing one window of a shop. ``lag_seconds``: from the watermark to the platform's now.
-
-    ``held_back``: why the platform was not asked, where it was not.
-    """
-
-    shop_id: str
-    window: Window | None
-    pages: int
-    stored: Stored
-    calls: int
-    seconds: float
-    watermark: datetime | None
-    lag_seconds: float | None
-    held_back: str | None = None
 
 
 def list_history(access: ShopAccess, engine: Engine, day: date, now: datetime) -> Listing:
@@ -93,8 +66,8 @@ def list_history(access: ShopAccess, engine: Engine, day: date, now: datetime) -
         if window:
             mark_history_day(connection, access.shop.id, day, len(order_ids))
 
-    pages, stored = _load(access, engine, HISTORY, pages_of, window, finish)
-    return _listing(access, window, pages, stored, calls_before, started, watermark, now)
+    pages, stored = load_window(access, engine, partial(_store, HISTORY), pages_of, window, finish)
+    return listing_of(access, window, pages, stored, calls_before, started, watermark, now)
 
 
 def list_changes(
@@ -119,8 +92,10 @@ def list_changes(
         if moved:
             move_watermark(connection, access.shop.id, moved)
 
-    pages, stored = _load(access, engine, INCREMENTS, access.platform.changed_orders, window, finish)
-    return _listing(access, window, pages, stored, calls_before, started, moved, now)
+    pages, stored = load_window(
+        access, engine, partial(_store, INCREMENTS), access.platform.changed_orders, window, finish
+    )
+    return listing_of(access, window, pages, stored, calls_before, started, moved, now)
 
 
 def poll(access: ShopAccess, engine: Engine, days: Sequence[date], *, whole_day: bool = False) -> list[Listing]:
@@ -148,105 +123,5 @@ def _pull(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> list
         return [list_history(access, engine, day, now) for day in days]
 
 
-def _load(
-    access: ShopAccess,
-    engine: Engine,
-    channel: str,
-    walk: Callable[[Window], Iterator[OrderPage]],
-    window: Window | None,
-    finish: Callable[[Connection], None],
-) -> tuple[int, Stored]:
-    """Walk the window and store it in batches; ``finish`` runs in the last one's transaction."""
-    total = Stored()
-    count = 0
-    if window is None:
-        return count, total
-    for batch, is_last in _batches(walk(window)):
-        store = partial(_store, access, channel, batch, access.calls.drain(), finish if is_last else None)
-        total = Stored(*map(sum, zip(total, in_transaction(engine, store), strict=True)))
-        count += len(batch)
-    return count, total
-
-
-def _store(
-    access: ShopAccess,
-    channel: str,
-    batch: Sequence[OrderPage],
-    calls: Sequence[Call],
-    finish: Callable[[Connection], None] | None,
-    connection: Connection,
-) -> Stored:
-    stored = store_list_pages(connection, access, channel, batch)
-    store_call_log(connection, calls)
-    if finish:
-        finish(connection)
-    return stored
-
-
-def _batches(pages: Iterator[OrderPage]) -> Iterator[tuple[list[OrderPage], bool]]:
-    """Group pages, fetched in a thread ahead of the loading, and say which group is the last. At least one comes."""
-    ahead: queue.Queue[Ahead] = queue.Queue(maxsize=2 * PAGES_PER_BATCH)
-    stopped = threading.Event()
-
-    def fetch() -> None:
-        end: BaseException | None = None
-        try:
-            for page in pages:
-                if not _put(ahead, page, stopped):
-                    return
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
-            end = error
-        _put(ahead, end, stopped)
-
-    fetcher = threading.Thread(target=fetch, name="fetch-pages", daemon=True)
-    fetcher.start()
-    try:
-        batch: list[OrderPage] = []
-        while True:
-            item = ahead.get()
-            if isinstance(item, BaseException):
-                if batch:
-                    yield batch, False
-                raise item
-            if item is None:
-                yield batch, True
-                return
-            if len(batch) == PAGES_PER_BATCH:
-                yield batch, False
-                batch = []
-            batch.append(item)
-    finally:
-        stopped.set()
-        fetcher.join()
-
-
-def _put(ahead: queue.Queue[Ahead], item: Ahead, stopped: threading.Event) -> bool:
-    while not stopped.is_set():
-        try:
-            ahead.put(item, timeout=0.1)
-        except queue.Full:
-            continue
-        return True
-    return False
-
-
-def _listing(
-    access: ShopAccess,
-    window: Window | None,
-    pages: int,
-    stored: Stored,
-    calls_before: int,
-    started: float,
-    watermark: datetime | None,
-    now: datetime,
-) -> Listing:
-    return Listing(
-        access.shop.id,
-        window,
-        pages,
-        stored,
-        access.calls.total - calls_before,
-        time.monotonic() - started,
-        watermark,
-        (now - watermark).total_seconds() if watermark else None,
-    )
+def _store(channel: str, connection: Connection, access: ShopAccess, pages: Sequence[OrderPage]) -> Stored:
+    return store_list_pages(connection, access, channel, pages)

@@ -34,6 +34,7 @@ from order_pipeline.warehouse.message_queues import (
     read_queue,
 )
 from order_pipeline.warehouse.messages import MessageRow, store_messages
+from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 from order_pipeline.warehouse.worklist import Announced, known_details, say_announced
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ class MessageQueue(NamedTuple):
 class Reading(NamedTuple):
     """What came of reading a queue.
 
-    ``announced``: orders put on the worklist. ``strangers``: messages of sellers without a shop of ours.
+    ``announced``: orders put on the worklist; ``refunds_announced``: refunds put on theirs.
+    ``strangers``: messages of sellers without a shop of ours.
     ``lag_seconds``: of the oldest new message, from publication to receipt. ``received_at``: the platform's time,
     where anything came. ``hints``: shops that have no messages, and why. ``idle``: why nothing was read; ``is_well``:
     whether that is as it should be. ``failure``: what stopped it; what was stored until then stands.
@@ -91,6 +93,7 @@ class Reading(NamedTuple):
     failure: CallError | None = None
     calls: int = 0
     seconds: float = 0.0
+    refunds_announced: int = 0
 
     @property
     def is_alarming(self) -> bool:
@@ -109,6 +112,8 @@ class Reading(NamedTuple):
             said = self.idle
         else:
             said = f"{self.new} new messages of {self.delivered}, {self.announced} orders announced"
+            if self.refunds_announced:
+                said += f", {self.refunds_announced} refunds"
             if not self.is_empty:
                 said += ", more to come"
         return "; ".join([f"{self.queue.name}: {said}", *self.hints])
@@ -123,6 +128,7 @@ class StoredBatch(NamedTuple):
     unknown_topics: int
     strangers: int
     lag_seconds: float | None
+    refunds_announced: int
 
 
 def queues_of(accesses: Sequence[ShopAccess]) -> list[MessageQueue]:
@@ -223,14 +229,16 @@ def store_batch(queue: MessageQueue, sellers: Sequence[Seller], engine: Engine, 
             [_row(message, published_at, batch.received_at, shop_id) for message, published_at, shop_id in rows],
         )
         news = [row for row in rows if row[0].message_id in new_ids]
-        announced = 0
+        announced = refunds_announced = 0
         for seller in sellers:
             mine = [(message, at) for message, at, shop_id in news if shop_id == seller.shop_id]
             learnt = {message.seller_id for message, _ in mine} - {None}
             if seller.seller_id is None and seller.seller_nick is not None and len(learnt) == 1:
                 note_seller_id(connection, queue.app_key, seller.shop_id, str(learnt.pop()))
             named = [(message.order_id, at) for message, at in mine if message.order_id]
-            announced += _announce(connection, seller.shop_id, named, batch.received_at)
+            announced += _announce(connection, seller.shop_id, named, batch.received_at, ORDERS)
+            refunds = [(message.refund_id, at) for message, at in mine if message.refund_id]
+            refunds_announced += _announce(connection, seller.shop_id, refunds, batch.received_at, REFUNDS)
         lags = [(batch.received_at - at).total_seconds() for _, at, _ in news]
         lag = max(0.0, *lags) if lags else None
         note_read(connection, queue.app_key, queue.group, lag)
@@ -241,22 +249,27 @@ def store_batch(queue: MessageQueue, sellers: Sequence[Seller], engine: Engine, 
             sum(not message.known_topic for message, _, _ in news),
             sum(shop_id is None for _, _, shop_id in news),
             lag,
+            refunds_announced,
         )
 
     return in_transaction(engine, store)
 
 
 def _announce(
-    connection: Connection, shop_id: str, named: Sequence[tuple[str, datetime]], received_at: datetime
+    connection: Connection,
+    shop_id: str,
+    named: Sequence[tuple[str, datetime]],
+    received_at: datetime,
+    subject: Subject,
 ) -> int:
-    """Put the orders on the worklist whose details in the tables will not do for what was published."""
-    known = known_details(connection, shop_id, sorted({order_id for order_id, _ in named}))
+    """Put the orders or refunds on their worklist whose details in the tables will not do for what was published."""
+    known = known_details(connection, shop_id, sorted({record_id for record_id, _ in named}), subject=subject)
     announced = [
-        Announced(order_id, at, wait_seconds(at, received_at))
-        for order_id, at in named
-        if not is_known(at, known.get(order_id))
+        Announced(record_id, at, wait_seconds(at, received_at))
+        for record_id, at in named
+        if not is_known(at, known.get(record_id))
     ]
-    return say_announced(connection, shop_id, CHANNEL, announced)
+    return say_announced(connection, shop_id, CHANNEL, announced, subject=subject)
 
 
 def _row(message: Message, published_at: datetime, received_at: datetime, shop_id: str | None) -> MessageRow:
@@ -282,6 +295,7 @@ def _added(reading: Reading, batch: MessageBatch, stored: StoredBatch) -> Readin
         delivered=reading.delivered + len(batch.messages),
         new=reading.new + stored.new,
         announced=reading.announced + stored.announced,
+        refunds_announced=reading.refunds_announced + stored.refunds_announced,
         unreadable=reading.unreadable + stored.unreadable,
         unknown_topics=reading.unknown_topics + stored.unknown_topics,
         strangers=reading.strangers + stored.strangers,

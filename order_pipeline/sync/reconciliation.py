@@ -1,4 +1,4 @@
-"""The proof of a created-day: the platform against the warehouse, gaps filled through the worklist, compared again.
+"""The proof of a day: the platform against the warehouse, gaps filled through the worklist, compared again.
 
 Belongs here: asking, filling, storing the result. Not here: judging (insights/reconciliation.py).
 
@@ -7,7 +7,8 @@ payment, lines and pieces. Larger days are counted: the platform's total and its
 and every row is, column by column, the detail that it was loaded from. Equal counts do not prove that an order
 changed on the platform without changing its status and both channels missed that, nor that two errors cancel out;
 ``listed=True`` proves that too, for a call every hundred orders. Of a list's rows only what the list shows is
-compared; texts, addresses and the like are proven against the stored details alone.
+compared; texts, addresses and the like are proven against the stored details alone. Orders are proven by the day of
+their creation, refunds by the day of their last change, as the platform lists them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from sqlalchemy import Connection, Engine
 from order_pipeline.insights.reconciliation import (
     TOTAL,
     Difference,
-    HeldOrder,
-    ListedOrder,
+    Held,
+    Listed,
     compare,
     disagreeing,
     statuses_to_count,
@@ -32,13 +33,13 @@ from order_pipeline.insights.reconciliation import (
 from order_pipeline.platforms.protocol import Window
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.enrichment import drain
-from order_pipeline.sync.evidence import Evidence, weigh
+from order_pipeline.sync.evidence import Evidence
+from order_pipeline.sync.provable import PROVABLE_ORDERS, Provable
 from order_pipeline.sync.storing import store_call_log
 from order_pipeline.sync.windows import created_window, day_window
 from order_pipeline.warehouse.database import in_transaction, transaction
-from order_pipeline.warehouse.days import orders_of_day
 from order_pipeline.warehouse.proofs import ProofRow, store_proof
-from order_pipeline.warehouse.quarantine import open_order_ids
+from order_pipeline.warehouse.quarantine import open_ids
 from order_pipeline.warehouse.worklist import Said, say_anyway
 
 RECONCILIATION = "reconciliation"
@@ -65,36 +66,43 @@ class Reconciliation(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """The day as the warehouse holds it; ``edge`` adds the orders of the second at its end."""
+    """The day as the warehouse holds it; ``edge`` adds the records of the second at its end."""
 
-    orders: dict[str, HeldOrder]
-    edge: dict[str, HeldOrder]
+    records: dict[str, Held]
+    edge: dict[str, Held]
     quarantined: frozenset[str]
 
     @property
-    def sound(self) -> dict[str, HeldOrder]:
-        return {order_id: order for order_id, order in self.orders.items() if order_id not in self.quarantined}
+    def sound(self) -> dict[str, Held]:
+        return {record_id: record for record_id, record in self.records.items() if record_id not in self.quarantined}
 
 
 class _Listing(NamedTuple):
     """The day as the platform lists it; ``unidentified``: records whose id cannot be read."""
 
-    orders: dict[str, ListedOrder]
+    records: dict[str, Listed]
     unidentified: int
     listed_at: datetime
 
 
 def reconcile_day(
-    access: ShopAccess, engine: Engine, day: date, now: datetime, *, listed: bool = False
+    access: ShopAccess,
+    engine: Engine,
+    day: date,
+    now: datetime,
+    *,
+    listed: bool = False,
+    provable: Provable = PROVABLE_ORDERS,
 ) -> Reconciliation | None:
-    """Prove one created-day of a shop (Shanghai), mend what differs, and store the result; None: not begun yet.
+    """Prove one day of a shop (Shanghai), mend what differs, and store the result; None: not begun yet.
 
     Args:
         access: the shop.
         engine: the warehouse.
-        day: its orders are proven, as far as they are placed by now.
+        day: its orders are proven, as far as they are placed by now; or the refunds that last changed on it.
         now: the platform's time.
-        listed: compare order by order even where counts would do.
+        listed: compare one by one even where counts would do.
+        provable: orders or refunds.
 
     Raises:
         CallError: the platform does not answer; what was mended stays, and no result is stored.
@@ -104,16 +112,16 @@ def reconcile_day(
     window = created_window(day, now)
     if window is None or window.end <= window.start + timedelta(seconds=1):
         return None
-    proof = _Proof(access, engine, day, window)
+    proof = _Proof(access, engine, day, window, provable)
     is_whole_day = window.end == day_window(day).end
     held = proof.look(frozenset())
     # Details that are just on their way are no difference, but counts would have to leave them out.
-    if any(not order.is_whole for order in held.orders.values()):
-        drain(access, engine)
+    if any(not order.is_whole for order in held.records.values()):
+        drain(access, engine, stream=provable.stream)
         held = proof.look(frozenset())
-    evidence = weigh(access, engine, held.orders)
-    is_sound = not (evidence.altered or evidence.unproven or held.quarantined & held.orders.keys())
-    if not listed and is_sound and len(held.orders) > MOST_LISTED and proof.counts_agree(held):
+    evidence = provable.weigh(access, engine, held.records)
+    is_sound = not (evidence.altered or evidence.unproven or held.quarantined & held.records.keys())
+    if not listed and is_sound and len(held.records) > MOST_LISTED and proof.counts_agree(held):
         return proof.store(held, Difference(), Difference(), None, 0, is_whole_day)
     return proof.by_list(evidence, is_whole_day)
 
@@ -121,7 +129,8 @@ def reconcile_day(
 class _Proof:
     """One proof on its way."""
 
-    def __init__(self, access: ShopAccess, engine: Engine, day: date, window: Window) -> None:
+    def __init__(self, access: ShopAccess, engine: Engine, day: date, window: Window, provable: Provable) -> None:
+        self._provable = provable
         self._access = access
         self._engine = engine
         self._day = day
@@ -130,29 +139,27 @@ class _Proof:
         self._calls_before = access.calls.total
         self._counted: dict[str | None, int] = {}
 
-    def look(self, altered: Set[str]) -> _Held:
-        """Read what the warehouse holds of the day."""
+    def look(self, altered: Set[str], also: Collection[str] = ()) -> _Held:
+        """Read what the warehouse holds of the day, and of the ids ``also``."""
         start, end = self._window.start, self._window.end
         with transaction(self._engine) as connection:
-            rows = orders_of_day(connection, self._access.shop.id, start, end)
-            quarantined = open_order_ids(connection, self._access.shop.id)
+            held = self._provable.held(connection, self._access.shop.id, self._window, also)
+            quarantined = open_ids(connection, self._access.shop.id, subject=self._provable.stream.subject)
         edge = {
-            row.order_id: HeldOrder(
-                row.created_at, row.modified_at, row.status, row.payment, row.lines, row.quantity, row.asked_at,
-                row.is_whole, row.order_id in altered,
-            )
-            for row in rows
-        }  # fmt: skip
-        inside = {order_id: order for order_id, order in edge.items() if order.created_at < end}
+            record_id: record._replace(is_altered=record_id in altered)
+            for record_id, record in held.items()
+            if record_id in also or start <= record.moment <= end
+        }
+        inside = {record_id: record for record_id, record in edge.items() if record_id in also or record.moment < end}
         return _Held(inside, edge, quarantined)
 
     def counts_agree(self, held: _Held) -> bool:
         """Ask for the total and the totals of the largest statuses; ask again for those that disagree."""
         platform = self._access.platform
-        statuses = statuses_to_count(held.orders.values(), platform.countable_statuses, STATUSES_COUNTED)
+        statuses = statuses_to_count(held.records.values(), self._provable.countable(platform), STATUSES_COUNTED)
         wanted: Collection[str | None] = (TOTAL, *statuses)
         for _ in range(2):
-            self._counted |= {status: platform.count_created(self._window, status) for status in wanted}
+            self._counted |= {status: self._provable.count(platform, self._window, status) for status in wanted}
             wanted = disagreeing(self._counted, list(held.edge.values()), self._window.start, self._window.end)
             if not wanted:
                 return True
@@ -162,14 +169,14 @@ class _Proof:
         """List the day, locate what differs, fetch it anew, compare again."""
         listing = self._list()
         altered = evidence.altered
-        first_held = held = self.look(altered)
+        first_held = held = self.look(altered, listing.records)
         first = difference = self._compare(listing, held)
         rounds = 0
-        while difference.order_ids and rounds < MOST_ROUNDS:
+        while difference.record_ids and rounds < MOST_ROUNDS:
             rounds += 1
             self._refill(listing, held, difference)
-            altered = weigh(self._access, self._engine, difference.order_ids).altered
-            held = self.look(altered)
+            altered = self._provable.weigh(self._access, self._engine, difference.record_ids).altered
+            held = self.look(altered, listing.records)
             before, difference = difference, self._compare(listing, held)
             if difference == before:
                 # What this round did not mend, the same calls would not mend a moment later.
@@ -187,17 +194,17 @@ class _Proof:
     ) -> Reconciliation:
         """Store what was found. ``held`` and ``first`` are of before the mending, ``last`` of after it."""
         unidentified = listing.unidentified if listing else 0
-        unsettled = len(last.order_ids) + unidentified
+        unsettled = len(last.record_ids) + unidentified
         row = ProofRow(
             shop_id=self._access.shop.id,
             day=self._day,
-            expected=len(listing.orders) + unidentified if listing else len(held.orders),
+            expected=len(listing.records) + unidentified if listing else len(held.records),
             found=len(held.sound),
             missing=len(first.missing) + unidentified,
             stale=len(first.stale),
             extra=len(first.extra),
             quarantined=len(first.quarantined) + unidentified,
-            refilled=len(first.order_ids - last.order_ids),
+            refilled=len(first.record_ids - last.record_ids),
             unsettled=unsettled,
             rounds=rounds,
             calls=self._access.calls.total - self._calls_before,
@@ -209,55 +216,54 @@ class _Proof:
         calls = self._access.calls.drain()
 
         def store(connection: Connection) -> None:
-            store_proof(connection, row)
+            store_proof(connection, row, subject=self._provable.stream.subject)
             store_call_log(connection, calls)
 
         in_transaction(self._engine, store)
-        return Reconciliation(row, _sample(last if last.order_ids else first), is_whole_day)
+        return Reconciliation(row, _sample(last if last.record_ids else first), is_whole_day)
 
     def _list(self) -> _Listing:
         start, end = self._window.start, self._window.end
-        orders: dict[str, ListedOrder] = {}
+        records: dict[str, Listed] = {}
         unidentified = 0
         listed_at = start
-        for page in self._access.platform.created_versions(self._window):
+        for page in self._provable.listed(self._access.platform, self._window):
             listed_at = max(listed_at, page.sent_at)
-            for version in page.versions:
-                said = ListedOrder(
-                    version.modified_at, version.status, version.payment, version.lines, version.quantity
-                )
-                known = orders.get(version.order_id)
-                # An order that changed during the walk may come in both versions.
-                if start <= version.created_at < end and (
-                    known is None or known.modified_at is None or known.modified_at < version.modified_at
+            for record_id, moment, said in page.records:
+                known = records.get(record_id)
+                # A record that changed during the walk may come in both versions.
+                if start <= moment < end and (
+                    known is None
+                    or known.modified_at is None
+                    or (said.modified_at is not None and known.modified_at < said.modified_at)
                 ):
-                    orders[version.order_id] = said
+                    records[record_id] = said
             for record in page.rejected:
-                if record.order_id is None:
+                if record.record_id is None:
                     unidentified += 1
                 else:
-                    orders.setdefault(record.order_id, ListedOrder())
-        return _Listing(orders, unidentified, listed_at)
+                    records.setdefault(record.record_id, Listed())
+        return _Listing(records, unidentified, listed_at)
 
     def _compare(self, listing: _Listing, held: _Held) -> Difference:
-        return compare(listing.orders, held.orders, listed_at=listing.listed_at, quarantined=held.quarantined)
+        return compare(listing.records, held.records, listed_at=listing.listed_at, quarantined=held.quarantined)
 
     def _refill(self, listing: _Listing, held: _Held, difference: Difference) -> None:
         """Put what differs on the worklist, known or not, and drain it."""
         extra = difference.extra if len(difference.extra) <= MOST_EXTRA_FETCHED else ()
         said = []
         for order_id in (*difference.missing, *difference.stale, *extra):
-            listed = listing.orders.get(order_id)
-            modified = listed.modified_at if listed else held.orders[order_id].modified_at
+            listed = listing.records.get(order_id)
+            modified = listed.modified_at if listed else held.records[order_id].modified_at
             said.append(Said(order_id, modified or self._window.start))
         with transaction(self._engine) as connection:
-            say_anyway(connection, self._access.shop.id, RECONCILIATION, said)
-        drain(self._access, self._engine)
+            say_anyway(connection, self._access.shop.id, RECONCILIATION, said, subject=self._provable.stream.subject)
+        drain(self._access, self._engine, stream=self._provable.stream)
 
     def _totals(self, listing: _Listing | None, held: _Held) -> dict[str, Any]:
         ours = Counter(order.status for order in held.sound.values())
         if listing:
-            theirs = Counter(order.status or "unread" for order in listing.orders.values())
+            theirs = Counter(order.status or "unread" for order in listing.records.values())
         else:
             theirs = Counter({status: count for status, count in self._counted.items() if status is not TOTAL})
             theirs["others"] = (self._counted[TOTAL] or 0) - theirs.total()

@@ -1,6 +1,7 @@
 """From a platform's records to the warehouse's rows, one transaction at a time.
 
-Belongs here: the one place where both are known. Not here: which records to fetch.
+Belongs here: the one place where both are known. Not here: refunds (refund_storing.py), which records to
+fetch.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from order_pipeline.platforms.protocol import Answer, Order, OrderDetail, OrderP
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.traffic.call_log import Call
 from order_pipeline.warehouse.calls import CallRow, store_calls
-from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, Refused, Source, merge_orders
+from order_pipeline.warehouse.merging import Refused, Source
+from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, merge_orders
 from order_pipeline.warehouse.quarantine import QuarantinedRecord, quarantine, settle_loaded
 from order_pipeline.warehouse.raw import RawPage, store_pages
 from order_pipeline.warehouse.worklist import Said, say_changed
@@ -36,7 +38,7 @@ class Stored(NamedTuple):
 
 
 class StoredDetails(NamedTuple):
-    """What details brought: orders loaded, records quarantined, and why the warehouse refused an order, by id."""
+    """What details brought: records loaded, records quarantined, and why the warehouse refused one, by id."""
 
     loaded: int
     quarantined: int
@@ -57,7 +59,7 @@ def store_list_pages(connection: Connection, access: ShopAccess, channel: str, p
         Source.LIST,
         [order_row(order, page.answer) for page in pages for order in page.orders],
     )
-    rejected = [_quarantined(record, page.answer) for page in pages for record in page.rejected]
+    rejected = [quarantined(record, page.answer) for page in pages for record in page.rejected]
     rejected += [_refused(held) for held in refused]
     quarantine(connection, shop.id, shop.platform, channel, rejected)
     said = [Said(order.order_id, order.modified_at) for page in pages for order in page.orders]
@@ -80,7 +82,7 @@ def store_details(connection: Connection, access: ShopAccess, details: Sequence[
     refused = merge_orders(
         connection, shop.id, shop.platform, Source.DETAIL, [order_row(order, answer) for order, answer in orders]
     )
-    rejected = [_quarantined(detail.rejected, detail.answer) for detail in details if detail.rejected]
+    rejected = [quarantined(detail.rejected, detail.answer) for detail in details if detail.rejected]
     rejected += [_refused(held) for held in refused]
     quarantine(connection, shop.id, shop.platform, DETAIL, rejected)
     settle_loaded(connection, shop.id, [order.order_id for order, _ in orders])
@@ -111,7 +113,9 @@ def _order_id(detail: OrderDetail) -> str | None:
     return detail.order.order_id if detail.order else detail.rejected.order_id if detail.rejected else None
 
 
-def raw_page(answer: Answer, window: Window | None, order_id: str | None = None) -> RawPage:
+def raw_page(
+    answer: Answer, window: Window | None, order_id: str | None = None, refund_id: str | None = None
+) -> RawPage:
     """Return the row of raw.page for an answer."""
     return RawPage(
         answer.method,
@@ -121,6 +125,7 @@ def raw_page(answer: Answer, window: Window | None, order_id: str | None = None)
         answer.request_id,
         answer.sent_at,
         answer.body,
+        refund_id,
     )
 
 
@@ -134,11 +139,14 @@ def values_row(order: Order, sent_at: datetime) -> OrderRow:
     return OrderRow(_order_values(order), [_item_values(item) for item in order.items], sent_at)
 
 
-def _quarantined(record: RejectedRecord, answer: Answer) -> QuarantinedRecord:
-    return QuarantinedRecord(record.order_id, record.modified_at, record.reason, record.body, answer.sent_at)
+def quarantined(record: RejectedRecord, answer: Answer) -> QuarantinedRecord:
+    """Return how a record that could not be read is kept."""
+    return QuarantinedRecord(
+        record.order_id, record.modified_at, record.reason, record.body, answer.sent_at, record.refund_id
+    )
 
 
-def _refused(held: Refused) -> QuarantinedRecord:
+def _refused(held: Refused[OrderRow]) -> QuarantinedRecord:
     from order_pipeline.warehouse.copying import as_json
 
     values = dict(zip(ORDER_COLUMNS, held.row.order, strict=True))

@@ -1,11 +1,11 @@
-"""A created-day's orders as they are held, and the answers that they were loaded from.
+"""A day's orders and refunds as they are held, and the answers that they were loaded from.
 
 Belongs here: reading them. Not here: whether they are right (insights/reconciliation.py, sync/evidence.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS
+from order_pipeline.warehouse.refunds import REFUND_COLUMNS
 
 # Compared with the answers: every column but the fields without one, which nobody reads but people.
 PROVEN_ORDER_COLUMNS = tuple(column for column in ORDER_COLUMNS if column != "extra")
+PROVEN_REFUND_COLUMNS = tuple(column for column in REFUND_COLUMNS if column != "extra")
 PROVEN_ITEM_COLUMNS = tuple(column for column in ITEM_COLUMNS if column != "extra")
 
 
@@ -33,11 +35,30 @@ class DayOrder(NamedTuple):
     is_whole: bool
 
 
+class DayRefund(NamedTuple):
+    """A refund; ``is_whole`` as in DayOrder."""
+
+    refund_id: str
+    modified_at: datetime
+    status: str
+    refund_fee: Decimal | None
+    quantity: int
+    asked_at: datetime
+    is_whole: bool
+
+
 class AnsweredOrder(NamedTuple):
     """A row as it is held, with its lines, and the detail answers of just that moment (as a rule one)."""
 
     order: tuple[Any, ...]
     items: frozenset[tuple[Any, ...]]
+    bodies: Sequence[str]
+
+
+class AnsweredRefund(NamedTuple):
+    """A row as it is held, and the detail answers of just that moment."""
+
+    refund: tuple[Any, ...]
     bodies: Sequence[str]
 
 
@@ -83,3 +104,35 @@ def answered_orders(connection: Connection, shop_id: str, order_ids: Sequence[st
     for order_id, *line in items:
         lines.setdefault(order_id, []).append(tuple(line))
     return [AnsweredOrder(tuple(row), frozenset(lines.get(row[0], ())), bodies) for *row, bodies in orders]
+
+
+def refunds_of_day(
+    connection: Connection, shop_id: str, start: datetime, end: datetime, also: Collection[str] = ()
+) -> list[DayRefund]:
+    """Return the refunds last modified from ``start`` to ``end``, both included, and those of the ids ``also``."""
+    rows = connection.execute(
+        text("""
+            SELECT refund_id, modified_at, status, refund_fee, coalesce(quantity, 0), sent_at,
+                   coalesce(detail_modified_at >= modified_at, false)
+            FROM core.refunds
+            WHERE shop_id = :shop_id
+              AND (modified_at >= :start AND modified_at <= :end OR refund_id = ANY(:also))
+        """),
+        {"shop_id": shop_id, "start": start, "end": end, "also": list(also)},
+    )
+    return [DayRefund(*row) for row in rows]
+
+
+def answered_refunds(connection: Connection, shop_id: str, refund_ids: Sequence[str]) -> list[AnsweredRefund]:
+    """Return rows that were loaded from details, with those details; rows that only a list brought are left out."""
+    rows = connection.execute(
+        text(f"""
+            SELECT {", ".join(f"r.{column}" for column in PROVEN_REFUND_COLUMNS)},
+                   ARRAY(SELECT p.body FROM raw.page p
+                         WHERE p.shop_id = r.shop_id AND p.refund_id = r.refund_id AND p.sent_at = r.sent_at)
+            FROM core.refunds r
+            WHERE r.shop_id = :shop_id AND r.refund_id = ANY(:refund_ids) AND r.source = 'detail'
+        """),
+        {"shop_id": shop_id, "refund_ids": list(refund_ids)},
+    )
+    return [AnsweredRefund(tuple(row), bodies) for *row, bodies in rows]

@@ -1,20 +1,17 @@
 """Orders and their lines: COPY into staging, then one merge that lets only newer versions in.
 
-Belongs here: the version guard. Not here: how an order is read from a platform's answer.
+Belongs here: their columns. Not here: the version guard (merging.py), how an order is read from a platform's answer.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
-import psycopg2
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DataError, IntegrityError
 
 from order_pipeline.warehouse.copying import copy_rows, staging_table
+from order_pipeline.warehouse.merging import GUARDS, Refused, Source, merge_but_refused
 
 ORDER_COLUMNS = (
     "order_id", "status", "type", "created_at", "paid_at", "shipped_at", "ended_at", "modified_at", "payment",
@@ -32,13 +29,6 @@ ITEM_COLUMNS = (
 _NOT_IN_EVERY_LIST = frozenset({"promised_ship_at", "buyer_message", "seller_memo", "trade_from"})
 
 
-class Source(enum.Enum):
-    """What a version of an order was read from."""
-
-    LIST = "list"
-    DETAIL = "detail"
-
-
 class OrderRow(NamedTuple):
     """One version of an order: values of ORDER_COLUMNS, of ITEM_COLUMNS for each line, and when it was asked for."""
 
@@ -52,38 +42,15 @@ class OrderRow(NamedTuple):
         return str(self.order[0])
 
 
-class Refused(NamedTuple):
-    """A row that Postgres would not take, and its words."""
-
-    row: OrderRow
-    reason: str
-
-
 def merge_orders(
     connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]
-) -> list[Refused]:
+) -> list[Refused[OrderRow]]:
     """Merge versions of orders: any order and number of deliveries ends in the same tables.
 
-    A detail is let in when its (modified_at, sent_at) is newer than the stored row's, or equal in time to a
-    list's; a list only when its modified_at is newer, since it holds less. The lines follow their order. Rows
-    that Postgres refuses are returned with its reason; all others land, in the caller's transaction.
+    ``merging.GUARDS`` lets only newer versions in; the lines follow their order. Rows that Postgres refuses are
+    returned with its reason; all others land, in the caller's transaction.
     """
-    if not rows:
-        return []
-    try:
-        with connection.begin_nested():
-            _merge(connection, shop_id, platform, source, rows)
-    # COPY goes past SQLAlchemy, so its errors come from the driver as they are.
-    except (DataError, IntegrityError, psycopg2.DataError, psycopg2.IntegrityError) as error:
-        if len(rows) == 1:
-            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            return [Refused(rows[0], f"refused by the warehouse: {reason}")]
-        half = len(rows) // 2
-        return [
-            *merge_orders(connection, shop_id, platform, source, rows[:half]),
-            *merge_orders(connection, shop_id, platform, source, rows[half:]),
-        ]
-    return []
+    return merge_but_refused(connection, rows, lambda some: _merge(connection, shop_id, platform, source, some))
 
 
 def _merge(connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]) -> None:
@@ -122,12 +89,6 @@ def _version(row: OrderRow) -> tuple[Any, Any]:
 
 _MODIFIED = ORDER_COLUMNS.index("modified_at")
 
-_GUARDS = {
-    Source.LIST: "excluded.modified_at > stored.modified_at",
-    Source.DETAIL: """excluded.modified_at > stored.modified_at OR excluded.modified_at = stored.modified_at
-        AND (stored.source = 'list' OR excluded.sent_at > stored.sent_at)""",
-}
-
 
 def _assignment(source: Source) -> Callable[[str], str]:
     def assign(column: str) -> str:
@@ -151,7 +112,7 @@ def _merge_statement(source: Source) -> Any:
             SELECT {columns} FROM staged_order
             ON CONFLICT (shop_id, order_id) DO UPDATE
             SET {", ".join(map(_assignment(source), written))}, stored_at = now()
-            WHERE {_GUARDS[source]}
+            WHERE {GUARDS[source]}
             RETURNING shop_id, order_id, (xmax = 0) AS is_new
         ), removed AS (
             DELETE FROM core.order_items i USING applied a
@@ -167,16 +128,6 @@ def _merge_statement(source: Source) -> Any:
 
 
 _MERGES = {source: _merge_statement(source) for source in Source}
-
-
-def holds_version(connection: Connection, shop_id: str, order_id: str, modified_at: datetime, source: Source) -> bool:
-    """Return whether an order is in the tables in that version or a newer one: its details, or what lists show."""
-    column = "detail_modified_at" if source is Source.DETAIL else "modified_at"
-    held = connection.execute(
-        text(f"SELECT {column} >= :modified_at FROM core.orders WHERE shop_id = :shop_id AND order_id = :order_id"),
-        {"shop_id": shop_id, "order_id": order_id, "modified_at": modified_at},
-    )
-    return bool(held.scalar())
 
 
 def count_orders(connection: Connection, shop_ids: Sequence[str]) -> int:

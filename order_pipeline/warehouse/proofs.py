@@ -1,4 +1,4 @@
-"""sync.reconciliation: what each proof of a created-day found; bi.reconciliation shows the latest of each day.
+"""sync.reconciliation: what each proof of a day found; bi.reconciliation and bi.refund_reconciliation show the latest.
 
 Belongs here: storing and reading results. Not here: proving (sync/reconciliation.py).
 """
@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from order_pipeline.warehouse.copying import as_json
+from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
+
+_VIEWS = {ORDERS: "bi.reconciliation", REFUNDS: "bi.refund_reconciliation"}
 
 
 class ProofRow(NamedTuple):
@@ -54,22 +57,24 @@ class Proven(NamedTuple):
     reconciled_at: datetime | None
 
 
-def store_proof(connection: Connection, row: ProofRow) -> None:
+def store_proof(connection: Connection, row: ProofRow, *, subject: Subject = ORDERS) -> None:
     """Keep the result of a proof."""
-    columns = ", ".join(ProofRow._fields)
-    values = ", ".join(f":{column}" for column in ProofRow._fields)
+    columns = ", ".join(("subject", *ProofRow._fields))
+    values = ", ".join(f":{column}" for column in ("subject", *ProofRow._fields))
     connection.execute(
         text(f"INSERT INTO sync.reconciliation ({columns}) VALUES ({values})"),
-        row._asdict() | {"totals": as_json(row.totals)},
+        row._asdict() | {"totals": as_json(row.totals), "subject": subject.name},
     )
 
 
-def red_days(connection: Connection, shop_ids: Sequence[str], since: date) -> list[RedDay]:
+def red_days(
+    connection: Connection, shop_ids: Sequence[str], since: date, *, subject: Subject = ORDERS
+) -> list[RedDay]:
     """Return the days since then whose latest proof is red, oldest first."""
     rows = connection.execute(
-        text("""
+        text(f"""
             SELECT shop_id, day, unsettled, quarantined, extra, reconciled_at
-            FROM bi.reconciliation
+            FROM {_VIEWS[subject]}
             WHERE NOT equal AND shop_id = ANY(:shop_ids) AND day >= :since
             ORDER BY day, shop_id
         """),
@@ -91,13 +96,13 @@ def expected_before(connection: Connection, shop_id: str, day: date, days: int) 
     return list(rows.scalars())
 
 
-def proven(connection: Connection, shop_id: str, since: date) -> Proven:
+def proven(connection: Connection, shop_id: str, since: date, *, subject: Subject = ORDERS) -> Proven:
     """Return how the proofs of a shop stand; days before ``since`` are no longer red."""
     row = connection.execute(
-        text("""
+        text(f"""
             SELECT max(day) FILTER (WHERE equal), count(*) FILTER (WHERE NOT equal AND day >= :since),
                    max(reconciled_at)
-            FROM bi.reconciliation WHERE shop_id = :shop_id
+            FROM {_VIEWS[subject]} WHERE shop_id = :shop_id
         """),
         {"shop_id": shop_id, "since": since},
     ).one()

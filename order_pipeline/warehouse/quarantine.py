@@ -12,19 +12,36 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from order_pipeline.warehouse.subjects import ORDERS, SUBJECTS, Subject
+
 
 class QuarantinedRecord(NamedTuple):
-    """A record that was refused; ``order_id`` and ``modified_at`` are what could still be read of it."""
+    """A record that was refused; ``order_id`` or ``refund_id`` and ``modified_at`` are what could be read of it.
+
+    A refund has no ``order_id`` here: it is its own record that is missing, not its order's.
+    """
 
     order_id: str | None
     modified_at: datetime | None
     reason: str
     body: str
     sent_at: datetime
+    refund_id: str | None = None
+
+    @property
+    def record_id(self) -> str | None:
+        """Whichever id it has."""
+        return self.order_id or self.refund_id
 
 
 def quarantine(
-    connection: Connection, shop_id: str, platform: str, channel: str, records: Sequence[QuarantinedRecord]
+    connection: Connection,
+    shop_id: str,
+    platform: str,
+    channel: str,
+    records: Sequence[QuarantinedRecord],
+    *,
+    subject: Subject = ORDERS,
 ) -> None:
     """Keep refused records. The same record again only raises its count, and opens it if it was settled.
 
@@ -35,8 +52,10 @@ def quarantine(
     connection.execute(
         text("""
             INSERT INTO sync.quarantine AS held
-                (shop_id, platform, channel, order_id, modified_at, reason, body, fingerprint, sent_at)
-            VALUES (:shop_id, :platform, :channel, :order_id, :modified_at, :reason, :body, :fingerprint, :sent_at)
+                (shop_id, platform, channel, subject, order_id, refund_id, modified_at, reason, body, fingerprint,
+                 sent_at)
+            VALUES (:shop_id, :platform, :channel, :subject, :order_id, :refund_id, :modified_at, :reason, :body,
+                    :fingerprint, :sent_at)
             ON CONFLICT (shop_id, channel, fingerprint) DO UPDATE
             SET times_seen = held.times_seen + 1, last_seen_at = now(), reason = excluded.reason,
                 sent_at = excluded.sent_at,
@@ -49,6 +68,7 @@ def quarantine(
                 "shop_id": shop_id,
                 "platform": platform,
                 "channel": channel,
+                "subject": subject.name,
                 "fingerprint": hashlib.sha256(record.body.encode()).hexdigest(),
                 **record._asdict(),
             }
@@ -57,40 +77,45 @@ def quarantine(
     )
 
 
-def settle_loaded(connection: Connection, shop_id: str, order_ids: Sequence[str]) -> None:
-    """Settle records of orders whose details have since been loaded in that version or a newer one."""
+def settle_loaded(
+    connection: Connection, shop_id: str, record_ids: Sequence[str], *, subject: Subject = ORDERS
+) -> None:
+    """Settle records whose details have since been loaded in that version or a newer one."""
     connection.execute(
-        text("""
+        text(f"""
             UPDATE sync.quarantine q SET resolved_at = now(), resolution = 'a good version was loaded'
-            FROM core.orders o
-            WHERE q.shop_id = :shop_id AND q.order_id = ANY(:order_ids) AND q.resolved_at IS NULL
-              AND o.shop_id = q.shop_id AND o.order_id = q.order_id
+            FROM {subject.table} o
+            WHERE q.shop_id = :shop_id AND q.{subject.key} = ANY(:record_ids) AND q.resolved_at IS NULL
+              AND o.shop_id = q.shop_id AND o.{subject.key} = q.{subject.key}
               AND o.detail_modified_at >= coalesce(q.modified_at, '-infinity')
         """),
-        {"shop_id": shop_id, "order_ids": list(order_ids)},
+        {"shop_id": shop_id, "record_ids": list(record_ids)},
     )
 
 
-def open_order_ids(connection: Connection, shop_id: str) -> frozenset[str]:
-    """Return the orders of a shop that have an open record."""
+def open_ids(connection: Connection, shop_id: str, *, subject: Subject = ORDERS) -> frozenset[str]:
+    """Return the orders or refunds of a shop that have an open record."""
     rows = connection.execute(
-        text("SELECT DISTINCT order_id FROM sync.quarantine WHERE resolved_at IS NULL AND shop_id = :shop_id"),
+        text(f"SELECT DISTINCT {subject.key} FROM sync.quarantine WHERE resolved_at IS NULL AND shop_id = :shop_id"),
         {"shop_id": shop_id},
     )
-    return frozenset(order_id for order_id in rows.scalars() if order_id is not None)
+    return frozenset(record_id for record_id in rows.scalars() if record_id is not None)
 
 
-def open_records(connection: Connection, shop_ids: Sequence[str] | None) -> list[dict[str, Any]]:
+def open_records(
+    connection: Connection, shop_ids: Sequence[str] | None, *, subject: Subject | None = None
+) -> list[dict[str, Any]]:
     """Return the open records of these shops (None: of all), newest first, without their bodies."""
     rows = connection.execute(
         text("""
-            SELECT quarantine_id, shop_id, channel, order_id, modified_at, reason, times_seen, first_seen_at,
-                   last_seen_at
+            SELECT quarantine_id, shop_id, channel, subject, order_id, refund_id, modified_at, reason, times_seen,
+                   first_seen_at, last_seen_at
             FROM sync.quarantine
             WHERE resolved_at IS NULL AND (cast(:shop_ids AS text[]) IS NULL OR shop_id = ANY(:shop_ids))
+              AND (cast(:subject AS text) IS NULL OR subject = :subject)
             ORDER BY last_seen_at DESC, quarantine_id DESC
         """),
-        {"shop_ids": None if shop_ids is None else list(shop_ids)},
+        {"shop_ids": None if shop_ids is None else list(shop_ids), "subject": subject.name if subject else None},
     )
     return [dict(row) for row in rows.mappings()]
 
@@ -113,6 +138,18 @@ class HeldRecord(NamedTuple):
     resolved_at: datetime | None
     resolution: str | None
     resolved_by: str | None
+    refund_id: str | None
+    subject: str
+
+    @property
+    def record_id(self) -> str | None:
+        """Whichever id it has."""
+        return self.order_id or self.refund_id
+
+    @property
+    def is_of(self) -> Subject:
+        """What it should have been."""
+        return SUBJECTS[self.subject]
 
 
 _SELECT = f"SELECT {', '.join(HeldRecord._fields)} FROM sync.quarantine WHERE quarantine_id = :quarantine_id"

@@ -24,6 +24,7 @@ class RawPage(NamedTuple):
     request_id: str | None
     sent_at: datetime
     body: str
+    refund_id: str | None = None
 
 
 def store_pages(connection: Connection, shop_id: str, platform: str, channel: str, pages: Sequence[RawPage]) -> None:

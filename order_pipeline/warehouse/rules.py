@@ -58,6 +58,30 @@ COUNTS = {
 }
 
 
+REFUND_RULES = {
+    # A refund may come before its order, by minutes; contract §3.4: what is older than three months is not served.
+    "a refund of the last months has its order after a day": """
+        SELECT r.shop_id, r.refund_id, r.order_id, r.created_at FROM core.refunds r
+        WHERE r.order_id IS NOT NULL AND r.stored_at < now() - interval '1 day'
+          AND r.created_at > now() - interval '30 days'
+          AND NOT EXISTS (SELECT FROM core.orders o WHERE o.shop_id = r.shop_id AND o.order_id = r.order_id)
+    """,
+    "successful refunds of a line are not more than was paid for it": """
+        SELECT i.shop_id, i.order_id, i.item_id, max(coalesce(i.divided_payment, i.payment)) AS paid,
+               sum(r.refund_fee) AS refunded
+        FROM core.refunds r JOIN core.order_items i ON i.shop_id = r.shop_id AND i.item_id = r.item_id
+             AND i.order_id = r.order_id
+        WHERE r.status = 'SUCCESS'
+        GROUP BY i.shop_id, i.order_id, i.item_id
+        HAVING sum(r.refund_fee) > max(coalesce(i.divided_payment, i.payment))
+    """,
+    "no refund waits for its details for over an hour": """
+        SELECT shop_id, refund_id, said_at, attempts, last_problem FROM sync.pending_refund
+        WHERE due_at < now() - interval '1 hour'
+    """,
+}
+
+
 class Breach(NamedTuple):
     """How many rows break a rule, and the first of them."""
 

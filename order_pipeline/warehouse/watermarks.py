@@ -11,6 +11,7 @@ from datetime import date, datetime
 from sqlalchemy import Connection, text
 
 INCREMENTS = "increments"
+REFUND_CHANGES = "refunds"
 
 
 def read_watermark(connection: Connection, shop_id: str, channel: str = INCREMENTS) -> datetime | None:

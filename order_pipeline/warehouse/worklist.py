@@ -1,6 +1,6 @@
-"""sync.pending_order: the one worklist. Channels say that an order changed; the enrichment step drains it.
+"""The worklists, sync.pending_order and sync.pending_refund: channels say what changed, enrichment drains them.
 
-Belongs here: saying, leasing, clearing. Not here: fetching (sync/enrichment.py).
+Belongs here: saying, leasing, clearing, the same for each subject. Not here: fetching (sync/enrichment.py).
 
 A lease names a worker by the advisory lock that its session holds. When the worker dies, however suddenly,
 Postgres drops the lock and its leases are free at once; the time limit only catches a worker that hangs.
@@ -18,44 +18,45 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from order_pipeline.warehouse.copying import copy_rows, staging_table
+from order_pipeline.warehouse.subjects import ORDERS, Subject
 
 # First key of the workers' advisory locks: any number that nobody else uses in this database.
 WORKER_LOCKS = 7_302_442
 # A batch takes seconds; ten minutes means that its worker hangs or lost its session behind a pooler.
 LEASE = timedelta(minutes=10)
-# What lists saw of an order that only a message has spoken of: nothing that its details could be older than.
+# What lists saw of a record that only a message has spoken of: nothing that its details could be older than.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Said(NamedTuple):
-    """Somebody says that an order changed at that platform time."""
+    """Somebody says that a record (an order, a refund) changed at that platform time."""
 
-    order_id: str
+    record_id: str
     modified: datetime
 
 
 class Announced(NamedTuple):
-    """A message says that an order changed, at or before that platform time. It is not done before ``in_seconds``."""
+    """A message says that a record changed, at or before that platform time. It is not done before ``in_seconds``."""
 
-    order_id: str
+    record_id: str
     published_at: datetime
     in_seconds: float
 
 
 class KnownDetail(NamedTuple):
-    """Which details of an order are in the tables: its modified, and the platform time when they were asked for."""
+    """Which details of a record are in the tables: its modified, and the platform time when they were asked for."""
 
     modified: datetime
     asked_at: datetime
 
 
-class PendingOrder(NamedTuple):
-    """An order taken from the worklist, with what was said about it by then.
+class Pending(NamedTuple):
+    """A record taken from the worklist, with what was said about it by then.
 
     ``seen_modified`` is from lists (EPOCH: none listed it), ``announced_at`` from messages.
     """
 
-    order_id: str
+    record_id: str
     seen_modified: datetime
     version: int
     attempts: int
@@ -63,49 +64,51 @@ class PendingOrder(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of an order that was taken: done when ``due_again`` is None.
+    """What came of a record that was taken: done when ``due_again`` is None.
 
     ``loaded_modified`` is the modified time of the detail that was loaded, ``known_until`` the platform time up to
-    which it holds every change; the order stays on the list while a newer modified has been seen, or a later change
+    which it holds every change; the record stays on the list while a newer modified has been seen, or a later change
     was announced. ``due_again`` in seconds from now; infinite: until somebody says something newer.
     """
 
-    pending: PendingOrder
+    pending: Pending
     loaded_modified: datetime | None
     known_until: datetime | None
     due_again: float | None
     problem: str | None
 
 
-def say_changed(connection: Connection, shop_id: str, channel: str, said: Iterable[Said]) -> int:
-    """Put orders on the worklist unless their details are loaded in that version already; return how many are new.
+def say_changed(
+    connection: Connection, shop_id: str, channel: str, said: Iterable[Said], *, subject: Subject = ORDERS
+) -> int:
+    """Put records on their worklist unless their details are loaded in that version already; return how many are new.
 
-    A newer say wakes an order that waits; the same one again changes nothing.
+    A newer say wakes a record that waits; the same one again changes nothing.
     """
     newest: dict[str, datetime] = {}
-    for order_id, modified in said:
-        if order_id not in newest or newest[order_id] < modified:
-            newest[order_id] = modified
+    for record_id, modified in said:
+        if record_id not in newest or newest[record_id] < modified:
+            newest[record_id] = modified
     if not newest:
         return 0
-    staging_table(connection, "staged_say", "sync.pending_order")
-    connection.execute(text("TRUNCATE staged_say"))
+    staged = staging_table(connection, f"staged_say_of_{subject.name}", subject.worklist)
+    connection.execute(text(f"TRUNCATE {staged}"))
     copy_rows(
         connection,
-        "staged_say",
-        ("shop_id", "order_id", "seen_modified", "channel"),
+        staged,
+        ("shop_id", subject.key, "seen_modified", "channel"),
         # In one order everywhere, so that two sayers cannot deadlock.
-        [(shop_id, order_id, modified, channel) for order_id, modified in sorted(newest.items())],
+        [(shop_id, record_id, modified, channel) for record_id, modified in sorted(newest.items())],
     )
     result = connection.execute(
-        text("""
-            INSERT INTO sync.pending_order AS held (shop_id, order_id, seen_modified, channel)
-            SELECT s.shop_id, s.order_id, s.seen_modified, s.channel
-            FROM staged_say s
-            LEFT JOIN core.orders o ON o.shop_id = s.shop_id AND o.order_id = s.order_id
+        text(f"""
+            INSERT INTO {subject.worklist} AS held (shop_id, {subject.key}, seen_modified, channel)
+            SELECT s.shop_id, s.{subject.key}, s.seen_modified, s.channel
+            FROM {staged} s
+            LEFT JOIN {subject.table} o ON o.shop_id = s.shop_id AND o.{subject.key} = s.{subject.key}
             WHERE o.detail_modified_at IS NULL OR o.detail_modified_at < s.seen_modified
-            ORDER BY s.order_id
-            ON CONFLICT (shop_id, order_id) DO UPDATE
+            ORDER BY s.{subject.key}
+            ON CONFLICT (shop_id, {subject.key}) DO UPDATE
             SET seen_modified = excluded.seen_modified, channel = excluded.channel, said_at = now(), due_at = now(),
                 attempts = 0, last_problem = NULL
             WHERE excluded.seen_modified > held.seen_modified
@@ -114,40 +117,44 @@ def say_changed(connection: Connection, shop_id: str, channel: str, said: Iterab
     return int(result.rowcount)
 
 
-def known_details(connection: Connection, shop_id: str, order_ids: Sequence[str]) -> dict[str, KnownDetail]:
-    """Return which details are in the tables, of orders where no list has shown anything newer since."""
+def known_details(
+    connection: Connection, shop_id: str, record_ids: Sequence[str], *, subject: Subject = ORDERS
+) -> dict[str, KnownDetail]:
+    """Return which details are in the tables, of records where no list has shown anything newer since."""
     rows = connection.execute(
-        text("""
-            SELECT order_id, detail_modified_at, sent_at FROM core.orders
-            WHERE shop_id = :shop_id AND order_id = ANY(:order_ids) AND source = 'detail'
+        text(f"""
+            SELECT {subject.key}, detail_modified_at, sent_at FROM {subject.table}
+            WHERE shop_id = :shop_id AND {subject.key} = ANY(:record_ids) AND source = 'detail'
         """),
-        {"shop_id": shop_id, "order_ids": list(order_ids)},
+        {"shop_id": shop_id, "record_ids": list(record_ids)},
     )
-    return {order_id: KnownDetail(modified, asked_at) for order_id, modified, asked_at in rows}
+    return {record_id: KnownDetail(modified, asked_at) for record_id, modified, asked_at in rows}
 
 
-def say_announced(connection: Connection, shop_id: str, channel: str, announced: Sequence[Announced]) -> int:
-    """Put orders on the worklist that messages announce a change of; return how many are new, one row an order.
+def say_announced(
+    connection: Connection, shop_id: str, channel: str, announced: Sequence[Announced], *, subject: Subject = ORDERS
+) -> int:
+    """Put records on their worklist that messages announce a change of; return how many are new, one row a record.
 
-    A later one wakes an order that waits. Where somebody is at the order, it is due again once what he fetches has
+    A later one wakes a record that waits. Where somebody is at the record, it is due again once what he fetches has
     turned out to be older than the message.
     """
     newest: dict[str, Announced] = {}
     for each in announced:
-        if each.order_id not in newest or newest[each.order_id].published_at < each.published_at:
-            newest[each.order_id] = each
+        if each.record_id not in newest or newest[each.record_id].published_at < each.published_at:
+            newest[each.record_id] = each
     if not newest:
         return 0
-    given = [newest[order_id] for order_id in sorted(newest)]
+    given = [newest[record_id] for record_id in sorted(newest)]
     result = connection.execute(
-        text("""
-            INSERT INTO sync.pending_order AS held
-                (shop_id, order_id, seen_modified, announced_at, channel, due_at)
-            SELECT :shop_id, s.order_id, :epoch, s.published_at, :channel, now() + make_interval(secs => s.wait)
-            FROM unnest(cast(:order_ids AS text[]), cast(:published AS timestamptz[]),
-                        cast(:waits AS double precision[])) AS s (order_id, published_at, wait)
-            ORDER BY s.order_id
-            ON CONFLICT (shop_id, order_id) DO UPDATE
+        text(f"""
+            INSERT INTO {subject.worklist} AS held
+                (shop_id, {subject.key}, seen_modified, announced_at, channel, due_at)
+            SELECT :shop_id, s.record_id, :epoch, s.published_at, :channel, now() + make_interval(secs => s.wait)
+            FROM unnest(cast(:record_ids AS text[]), cast(:published AS timestamptz[]),
+                        cast(:waits AS double precision[])) AS s (record_id, published_at, wait)
+            ORDER BY s.record_id
+            ON CONFLICT (shop_id, {subject.key}) DO UPDATE
             SET announced_at = excluded.announced_at, channel = excluded.channel, said_at = now(), attempts = 0,
                 last_problem = NULL,
                 due_at = CASE WHEN held.leased_until > now() THEN excluded.due_at
@@ -158,7 +165,7 @@ def say_announced(connection: Connection, shop_id: str, channel: str, announced:
             "shop_id": shop_id,
             "epoch": EPOCH,
             "channel": channel,
-            "order_ids": [each.order_id for each in given],
+            "record_ids": [each.record_id for each in given],
             "published": [each.published_at for each in given],
             "waits": [each.in_seconds for each in given],
         },
@@ -166,21 +173,21 @@ def say_announced(connection: Connection, shop_id: str, channel: str, announced:
     return int(result.rowcount)
 
 
-def unknown_changes(connection: Connection, shop_id: str, said: Iterable[Said]) -> int:
+def unknown_changes(connection: Connection, shop_id: str, said: Iterable[Said], *, subject: Subject = ORDERS) -> int:
     """Return how many of these changes are news: neither loaded with details nor on the worklist."""
     pairs = list(said)
     count = connection.execute(
-        text("""
+        text(f"""
             SELECT count(*)
-            FROM unnest(cast(:order_ids AS text[]), cast(:modified AS timestamptz[])) AS s (order_id, modified)
-            LEFT JOIN core.orders o ON o.shop_id = :shop_id AND o.order_id = s.order_id
-            LEFT JOIN sync.pending_order p ON p.shop_id = :shop_id AND p.order_id = s.order_id
+            FROM unnest(cast(:record_ids AS text[]), cast(:modified AS timestamptz[])) AS s (record_id, modified)
+            LEFT JOIN {subject.table} o ON o.shop_id = :shop_id AND o.{subject.key} = s.record_id
+            LEFT JOIN {subject.worklist} p ON p.shop_id = :shop_id AND p.{subject.key} = s.record_id
             WHERE coalesce(o.detail_modified_at, '-infinity') < s.modified
               AND coalesce(p.seen_modified, '-infinity') < s.modified
         """),
         {
             "shop_id": shop_id,
-            "order_ids": [order_id for order_id, _ in pairs],
+            "record_ids": [record_id for record_id, _ in pairs],
             "modified": [modified for _, modified in pairs],
         },
     ).scalar()
@@ -204,32 +211,34 @@ def worker(engine: Engine) -> Iterator[int]:
                 connection.commit()
 
 
-def take(connection: Connection, shop_id: str, worker_key: int, limit: int) -> list[PendingOrder]:
-    """Lease due orders of a shop to a worker, longest due first; orders that others are at are passed over."""
+def take(
+    connection: Connection, shop_id: str, worker_key: int, limit: int, *, subject: Subject = ORDERS
+) -> list[Pending]:
+    """Lease due records of a shop to a worker, longest due first; those that others are at are passed over."""
     rows = connection.execute(
-        text("""
+        text(f"""
             WITH alive AS MATERIALIZED (
                 SELECT objid::bigint AS key FROM pg_locks
                 WHERE locktype = 'advisory' AND classid = :locks AND objsubid = 2 AND granted
                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
             ), due AS (
-                SELECT shop_id, order_id FROM sync.pending_order
+                SELECT shop_id, {subject.key} FROM {subject.worklist}
                 WHERE shop_id = :shop_id AND due_at <= now()
                   AND (leased_by IS NULL OR leased_until < now() OR leased_by NOT IN (SELECT key FROM alive))
                 ORDER BY due_at LIMIT :limit
                 FOR UPDATE SKIP LOCKED
             )
-            UPDATE sync.pending_order p
+            UPDATE {subject.worklist} p
             SET leased_by = :worker, leased_until = now() + :lease, attempts = p.attempts + 1
-            FROM due WHERE p.shop_id = due.shop_id AND p.order_id = due.order_id
-            RETURNING p.order_id, p.seen_modified, p.version, p.attempts, p.announced_at
+            FROM due WHERE p.shop_id = due.shop_id AND p.{subject.key} = due.{subject.key}
+            RETURNING p.{subject.key}, p.seen_modified, p.version, p.attempts, p.announced_at
         """),
         {"locks": WORKER_LOCKS, "shop_id": shop_id, "worker": worker_key, "lease": LEASE, "limit": limit},
     )
-    return [PendingOrder(*row) for row in rows]
+    return [Pending(*row) for row in rows]
 
 
-def settle(connection: Connection, shop_id: str, outcomes: Sequence[Outcome]) -> None:
+def settle(connection: Connection, shop_id: str, outcomes: Sequence[Outcome], *, subject: Subject = ORDERS) -> None:
     """Clear what is done and put back what is not, in the transaction that loads the details.
 
     What somebody said meanwhile stays on the list, due as he said, unless these details hold it already.
@@ -238,7 +247,7 @@ def settle(connection: Connection, shop_id: str, outcomes: Sequence[Outcome]) ->
         return
     values = {
         "shop_id": shop_id,
-        "order_ids": [outcome.pending.order_id for outcome in outcomes],
+        "record_ids": [outcome.pending.record_id for outcome in outcomes],
         "versions": [outcome.pending.version for outcome in outcomes],
         "seen": [outcome.pending.seen_modified for outcome in outcomes],
         "announced": [outcome.pending.announced_at for outcome in outcomes],
@@ -248,10 +257,10 @@ def settle(connection: Connection, shop_id: str, outcomes: Sequence[Outcome]) ->
         "problems": [outcome.problem for outcome in outcomes],
     }
     given = """
-        unnest(cast(:order_ids AS text[]), cast(:versions AS integer[]), cast(:seen AS timestamptz[]),
+        unnest(cast(:record_ids AS text[]), cast(:versions AS integer[]), cast(:seen AS timestamptz[]),
                cast(:announced AS timestamptz[]), cast(:loaded AS timestamptz[]), cast(:known AS timestamptz[]),
                cast(:again AS double precision[]), cast(:problems AS text[]))
-        AS given (order_id, version, seen, announced, loaded, known, again, problem)
+        AS given (record_id, version, seen, announced, loaded, known, again, problem)
     """
     as_taken = """
         (p.version = given.version AND p.seen_modified = given.seen
@@ -259,8 +268,8 @@ def settle(connection: Connection, shop_id: str, outcomes: Sequence[Outcome]) ->
     """
     connection.execute(
         text(f"""
-            DELETE FROM sync.pending_order p USING {given}
-            WHERE p.shop_id = :shop_id AND p.order_id = given.order_id AND p.version = given.version
+            DELETE FROM {subject.worklist} p USING {given}
+            WHERE p.shop_id = :shop_id AND p.{subject.key} = given.record_id AND p.version = given.version
               AND given.again IS NULL AND given.loaded >= p.seen_modified
               AND (p.announced_at IS NULL OR given.known >= p.announced_at)
         """),
@@ -268,7 +277,7 @@ def settle(connection: Connection, shop_id: str, outcomes: Sequence[Outcome]) ->
     )
     connection.execute(
         text(f"""
-            UPDATE sync.pending_order p
+            UPDATE {subject.worklist} p
             SET leased_by = NULL, leased_until = NULL,
                 last_problem = CASE WHEN {as_taken} THEN given.problem ELSE p.last_problem END,
                 due_at = CASE
@@ -277,47 +286,51 @@ def settle(connection: Connection, shop_id: str, outcomes: Sequence[Outcome]) ->
                     ELSE now() + make_interval(secs => coalesce(given.again, 0))
                 END
             FROM {given}
-            WHERE p.shop_id = :shop_id AND p.order_id = given.order_id
+            WHERE p.shop_id = :shop_id AND p.{subject.key} = given.record_id
         """),
         values,
     )
 
 
-def wake(connection: Connection, shop_id: str, order_ids: Sequence[str]) -> None:
-    """Make orders that wait due now."""
+def wake(connection: Connection, shop_id: str, record_ids: Sequence[str], *, subject: Subject = ORDERS) -> None:
+    """Make records that wait due now."""
     connection.execute(
         text(
-            "UPDATE sync.pending_order SET due_at = now(), attempts = 0 "
-            "WHERE shop_id = :shop_id AND order_id = ANY(:order_ids)"
+            f"UPDATE {subject.worklist} SET due_at = now(), attempts = 0 "
+            f"WHERE shop_id = :shop_id AND {subject.key} = ANY(:record_ids)"
         ),
-        {"shop_id": shop_id, "order_ids": list(order_ids)},
+        {"shop_id": shop_id, "record_ids": list(record_ids)},
     )
 
 
-def clear_loaded(connection: Connection, shop_id: str, order_id: str, loaded_modified: datetime) -> None:
-    """Take an order off the list whose details are loaded in the version that was seen, by another way than a worker.
+def clear_loaded(
+    connection: Connection, shop_id: str, record_id: str, loaded_modified: datetime, *, subject: Subject = ORDERS
+) -> None:
+    """Take a record off the list whose details are loaded in the version that was seen, by another way than a worker.
 
     A worker that is at it finds nothing to settle then.
     """
     connection.execute(
         text(
-            "DELETE FROM sync.pending_order "
-            "WHERE shop_id = :shop_id AND order_id = :order_id AND seen_modified <= :loaded_modified"
+            f"DELETE FROM {subject.worklist} "
+            f"WHERE shop_id = :shop_id AND {subject.key} = :record_id AND seen_modified <= :loaded_modified"
         ),
-        {"shop_id": shop_id, "order_id": order_id, "loaded_modified": loaded_modified},
+        {"shop_id": shop_id, "record_id": record_id, "loaded_modified": loaded_modified},
     )
 
 
-def say_again(connection: Connection, shop_id: str, start: datetime, end: datetime) -> int:
-    """Put every known order created or last modified in [start, end) on the list, to fetch its details anew."""
+def say_again(
+    connection: Connection, shop_id: str, start: datetime, end: datetime, *, subject: Subject = ORDERS
+) -> int:
+    """Put every known record created or last modified in [start, end) on the list, to fetch its details anew."""
     result = connection.execute(
-        text("""
-            INSERT INTO sync.pending_order AS held (shop_id, order_id, seen_modified, channel)
-            SELECT shop_id, order_id, modified_at, 'refetch' FROM core.orders
+        text(f"""
+            INSERT INTO {subject.worklist} AS held (shop_id, {subject.key}, seen_modified, channel)
+            SELECT shop_id, {subject.key}, modified_at, 'refetch' FROM {subject.table}
             WHERE shop_id = :shop_id AND (created_at >= :start AND created_at < :end
                                           OR modified_at >= :start AND modified_at < :end)
-            ORDER BY order_id
-            ON CONFLICT (shop_id, order_id) DO UPDATE SET due_at = now(), attempts = 0
+            ORDER BY {subject.key}
+            ON CONFLICT (shop_id, {subject.key}) DO UPDATE SET due_at = now(), attempts = 0
         """),
         {"shop_id": shop_id, "start": start, "end": end},
     )
@@ -330,11 +343,11 @@ def database_now(connection: Connection) -> datetime:
     return now
 
 
-def waiting_since(connection: Connection, shop_id: str, moment: datetime) -> int:
-    """Return how many orders were said to have changed before that moment and still wait for their details."""
+def waiting_since(connection: Connection, shop_id: str, moment: datetime, *, subject: Subject = ORDERS) -> int:
+    """Return how many records were said to have changed before that moment and still wait for their details."""
     count = connection.execute(
         text(
-            "SELECT count(*) FROM sync.pending_order "
+            f"SELECT count(*) FROM {subject.worklist} "
             "WHERE shop_id = :shop_id AND said_at < :moment AND due_at < 'infinity'"
         ),
         {"shop_id": shop_id, "moment": moment},
@@ -342,8 +355,10 @@ def waiting_since(connection: Connection, shop_id: str, moment: datetime) -> int
     return int(count.scalar_one())
 
 
-def say_anyway(connection: Connection, shop_id: str, channel: str, said: Sequence[Said]) -> int:
-    """Put orders on the list whatever the tables hold, due now: somebody compared, and they differ.
+def say_anyway(
+    connection: Connection, shop_id: str, channel: str, said: Sequence[Said], *, subject: Subject = ORDERS
+) -> int:
+    """Put records on the list whatever the tables hold, due now: somebody compared, and they differ.
 
     Also those that wait for a later time, or that were given up.
     """
@@ -351,30 +366,30 @@ def say_anyway(connection: Connection, shop_id: str, channel: str, said: Sequenc
         return 0
     newest = sorted(dict(sorted(said)).items())
     result = connection.execute(
-        text("""
-            INSERT INTO sync.pending_order AS held (shop_id, order_id, seen_modified, channel)
-            SELECT :shop_id, s.order_id, s.modified, :channel
-            FROM unnest(cast(:order_ids AS text[]), cast(:modified AS timestamptz[])) AS s (order_id, modified)
-            ORDER BY s.order_id
-            ON CONFLICT (shop_id, order_id) DO UPDATE
+        text(f"""
+            INSERT INTO {subject.worklist} AS held (shop_id, {subject.key}, seen_modified, channel)
+            SELECT :shop_id, s.record_id, s.modified, :channel
+            FROM unnest(cast(:record_ids AS text[]), cast(:modified AS timestamptz[])) AS s (record_id, modified)
+            ORDER BY s.record_id
+            ON CONFLICT (shop_id, {subject.key}) DO UPDATE
             SET seen_modified = greatest(held.seen_modified, excluded.seen_modified), channel = excluded.channel,
                 version = held.version + 1, said_at = now(), due_at = now(), attempts = 0, last_problem = NULL
         """),
         {
             "shop_id": shop_id,
             "channel": channel,
-            "order_ids": [order_id for order_id, _ in newest],
+            "record_ids": [record_id for record_id, _ in newest],
             "modified": [modified for _, modified in newest],
         },
     )
     return int(result.rowcount)
 
 
-def due_within(connection: Connection, shop_id: str, seconds: float) -> int:
-    """Return how many orders of a shop are due now or will be in some seconds."""
+def due_within(connection: Connection, shop_id: str, seconds: float, *, subject: Subject = ORDERS) -> int:
+    """Return how many records of a shop are due now or will be in some seconds."""
     count = connection.execute(
         text(
-            "SELECT count(*) FROM sync.pending_order "
+            f"SELECT count(*) FROM {subject.worklist} "
             "WHERE shop_id = :shop_id AND due_at <= now() + make_interval(secs => :seconds)"
         ),
         {"shop_id": shop_id, "seconds": seconds},
@@ -392,16 +407,16 @@ class Depth(NamedTuple):
     next_due_seconds: float | None
 
 
-def depth(connection: Connection, shop_id: str) -> Depth:
+def depth(connection: Connection, shop_id: str, *, subject: Subject = ORDERS) -> Depth:
     """Count the worklist of a shop."""
     row = connection.execute(
-        text("""
+        text(f"""
             SELECT count(*) FILTER (WHERE due_at <= now()),
                    count(*) FILTER (WHERE due_at > now() AND due_at < 'infinity'),
                    count(*) FILTER (WHERE due_at = 'infinity'),
                    extract(epoch FROM now() - min(said_at) FILTER (WHERE due_at <= now()))::float,
                    extract(epoch FROM min(due_at) FILTER (WHERE due_at > now() AND due_at < 'infinity') - now())::float
-            FROM sync.pending_order WHERE shop_id = :shop_id
+            FROM {subject.worklist} WHERE shop_id = :shop_id
         """),
         {"shop_id": shop_id},
     ).one()

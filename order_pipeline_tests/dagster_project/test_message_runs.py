@@ -89,7 +89,8 @@ def test_a_tick_reads_and_asks_for_a_run_that_fetches_what_was_announced(
     found = tick(defs, instance)
     (request,) = found.run_requests
     assert (request.job_name, request.partition_key) == ("sync_messages", TODAY)
-    assert request.run_config == {"ops": {"fullinfo_orders": {"config": {"shops": [SHOP]}}}}
+    narrowed = {"config": {"shops": [SHOP]}}
+    assert request.run_config == {"ops": {"fullinfo_orders": narrowed, "refunds": narrowed}}
     result = run(defs, instance, **request.run_config["ops"])
     assert result.success
     (heard,) = result.asset_materializations_for_node("order_messages")
@@ -136,7 +137,7 @@ def test_no_run_is_asked_for_while_one_drains_the_worklist(
     change(play, 2)
     play.clock.advance(5)
     found = tick(defs, instance)
-    assert f"2 orders wait for run {at_work.run_id[:8]}" in found.skip_message
+    assert f"2 orders and refunds wait for run {at_work.run_id[:8]}" in found.skip_message
     assert "2 new messages of 2, 2 orders announced" in found.skip_message
 
 

@@ -17,9 +17,12 @@ SMALL_DEMO = ["demo", "--demand", "synthetic", "--orders", "400", "--scale", "1"
 @pytest.mark.usefixtures("project_folder")
 def test_the_demo_proves_that_the_tables_equal_the_platform() -> None:
     first = run(*SMALL_DEMO)
-    assert first.returncode == 0, first.stderr
+    assert first.returncode == 0, first.stdout + first.stderr
     result = json.loads(first.stdout)
     assert (result["lost"], result["duplicated"], result["stale"], result["unknown"]) == (0, 0, 0, 0)
+    assert result["refunds"] > 0
+    off = ("refunds_lost", "refunds_duplicated", "refunds_stale", "refunds_unknown", "refund_days_red")
+    assert {result[name] for name in off} == {0}
     assert result["proven"] is True
     assert result["orders"] >= 350
     status = json.loads(run("status", "--json").stdout)

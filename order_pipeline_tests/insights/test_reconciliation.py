@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from order_pipeline.insights.reconciliation import (
     TOTAL,
     Difference,
-    HeldOrder,
-    ListedOrder,
+    Held,
+    Listed,
     compare,
     disagreeing,
     is_unusually_quiet,
@@ -30,7 +30,7 @@ statuses = st.sampled_from(["WAIT_BUYER_PAY", "TRADE_FINISHED", "TRADE_CLOSED"])
 listings = st.dictionaries(
     st.integers(1, 60).map(str),
     st.builds(
-        ListedOrder,
+        Listed,
         moments,
         statuses,
         st.integers(0, 3).map(Decimal),
@@ -41,10 +41,10 @@ listings = st.dictionaries(
 )
 
 
-def held_as(listed: ListedOrder, **changes: object) -> HeldOrder:
+def held_as(listed: Listed, **changes: object) -> Held:
     """The row that a day's order should have, loaded before the day was listed."""
-    right = HeldOrder(
-        created_at=START,
+    right = Held(
+        moment=START,
         modified_at=listed.modified_at or START,
         status=listed.status or "",
         payment=listed.payment,
@@ -56,7 +56,7 @@ def held_as(listed: ListedOrder, **changes: object) -> HeldOrder:
 
 
 @given(listings, st.data())
-def test_what_was_spoilt_is_found_exactly(listed: dict[str, ListedOrder], data: st.DataObject) -> None:
+def test_what_was_spoilt_is_found_exactly(listed: dict[str, Listed], data: st.DataObject) -> None:
     held = {order_id: held_as(order) for order_id, order in listed.items()}
     assert compare(listed, held, listed_at=LISTED_AT) == Difference()
     missing, stale, quarantined = set(), set(), set()
@@ -86,7 +86,7 @@ def test_what_was_spoilt_is_found_exactly(listed: dict[str, ListedOrder], data: 
             stale.add(order_id)
         if way == "quarantine":
             quarantined.add(order_id)
-    held["999"] = held_as(ListedOrder())
+    held["999"] = held_as(Listed())
     found = compare(listed, held, listed_at=LISTED_AT, quarantined=frozenset(quarantined | {"of another day"}))
     assert set(found.missing) == missing
     assert set(found.stale) == stale
@@ -96,7 +96,7 @@ def test_what_was_spoilt_is_found_exactly(listed: dict[str, ListedOrder], data: 
 
 
 @given(listings)
-def test_what_was_fetched_whole_after_the_list_is_right_whatever_the_list_said(listed: dict[str, ListedOrder]) -> None:
+def test_what_was_fetched_whole_after_the_list_is_right_whatever_the_list_said(listed: dict[str, Listed]) -> None:
     held = {
         order_id: held_as(order, status="CHANGED_SINCE", asked_at=LISTED_AT, modified_at=LISTED_AT)
         for order_id, order in listed.items()
@@ -107,26 +107,26 @@ def test_what_was_fetched_whole_after_the_list_is_right_whatever_the_list_said(l
 
 
 def test_a_detail_older_than_the_list_is_stale_however_late_it_was_fetched() -> None:
-    listed = ListedOrder(START + timedelta(seconds=5), "TRADE_FINISHED")
+    listed = Listed(START + timedelta(seconds=5), "TRADE_FINISHED")
     held = held_as(listed, modified_at=START, asked_at=LISTED_AT)
     assert compare({"1": listed}, {"1": held}, listed_at=LISTED_AT).stale == ("1",)
 
 
 def test_a_newer_version_with_its_details_is_ahead_of_the_list_not_wrong() -> None:
-    listed = ListedOrder(START, "WAIT_BUYER_PAY")
+    listed = Listed(START, "WAIT_BUYER_PAY")
     held = held_as(listed, modified_at=START + timedelta(seconds=9), status="TRADE_FINISHED")
     assert compare({"1": listed}, {"1": held}, listed_at=LISTED_AT) == Difference()
     assert compare({"1": listed}, {"1": held._replace(is_whole=False)}, listed_at=LISTED_AT).stale == ("1",)
 
 
 def test_an_unreadable_list_record_is_right_only_once_its_details_were_fetched() -> None:
-    held = held_as(ListedOrder(START, "TRADE_FINISHED"))
-    assert compare({"1": ListedOrder()}, {"1": held}, listed_at=LISTED_AT).stale == ("1",)
-    assert compare({"1": ListedOrder()}, {"1": held._replace(asked_at=LISTED_AT)}, listed_at=LISTED_AT) == Difference()
+    held = held_as(Listed(START, "TRADE_FINISHED"))
+    assert compare({"1": Listed()}, {"1": held}, listed_at=LISTED_AT).stale == ("1",)
+    assert compare({"1": Listed()}, {"1": held._replace(asked_at=LISTED_AT)}, listed_at=LISTED_AT) == Difference()
 
 
-def placed(*at: tuple[datetime, str]) -> list[HeldOrder]:
-    return [held_as(ListedOrder(), created_at=moment, status=status) for moment, status in at]
+def placed(*at: tuple[datetime, str]) -> list[Held]:
+    return [held_as(Listed(), moment=moment, status=status) for moment, status in at]
 
 
 @given(st.lists(st.tuples(st.integers(0, 86_400), statuses), max_size=50), st.booleans(), st.booleans())
@@ -134,14 +134,12 @@ def test_counts_agree_whichever_end_of_the_window_the_platform_takes_in(
     at: list[tuple[int, str]], with_start: bool, with_end: bool
 ) -> None:
     held = placed(*((START + timedelta(seconds=second), status) for second, status in at))
-    inside = [
-        order for order in held if (with_start or order.created_at > START) and (with_end or order.created_at < END)
-    ]
+    inside = [order for order in held if (with_start or order.moment > START) and (with_end or order.moment < END)]
     counts = Counter(order.status for order in inside)
     counted: dict[str | None, int] = {TOTAL: len(inside), "TRADE_FINISHED": counts["TRADE_FINISHED"]}
     assert disagreeing(counted, held, START, END) == frozenset()
     # Orders in the seconds at the ends may hide one; away from them nothing does.
-    if not any(order.created_at in (START, END) for order in held):
+    if not any(order.moment in (START, END) for order in held):
         assert disagreeing(counted | {TOTAL: len(inside) + 1}, held, START, END) == {TOTAL}
 
 

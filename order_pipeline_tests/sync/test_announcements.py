@@ -19,7 +19,7 @@ from order_pipeline.sync.announcements import (
 )
 from order_pipeline.sync.enrichment import UNTIL_SAID_AGAIN, Fetched, outcome_of
 from order_pipeline.traffic.errors import NotFoundError
-from order_pipeline.warehouse.worklist import EPOCH, KnownDetail, Outcome, PendingOrder
+from order_pipeline.warehouse.worklist import EPOCH, KnownDetail, Outcome, Pending
 
 NOON = datetime(2026, 3, 15, 12, tzinfo=UTC)
 
@@ -38,7 +38,7 @@ def answered(
     values = dict.fromkeys(Order.__struct_fields__)
     order = Order(**(values | {"order_id": "1", "modified_at": at(modified), "items": ()}))  # type: ignore[arg-type]
     answer = Answer(method="detail", request_id=None, sent_at=at(asked), body="{}")
-    pending = PendingOrder("1", seen, 1, attempts, None if announced is None else at(announced))
+    pending = Pending("1", seen, 1, attempts, None if announced is None else at(announced))
     return outcome_of(Fetched(pending, OrderDetail(answer=answer, order=order, rejected=None)))
 
 
@@ -110,7 +110,7 @@ def test_what_a_list_saw_is_waited_for_longer() -> None:
 
 def test_an_announced_order_that_is_not_there_yet_is_asked_for_again() -> None:
     missing = NotFoundError("call", "not there", remedy="none")
-    pending = PendingOrder("1", EPOCH, 1, 1, at(0))
+    pending = Pending("1", EPOCH, 1, 1, at(0))
     assert outcome_of(Fetched(pending, missing)).due_again == 15.0
     assert outcome_of(Fetched(pending._replace(attempts=DOUBTED_ATTEMPTS), missing)).due_again == UNTIL_SAID_AGAIN
     assert outcome_of(Fetched(pending._replace(announced_at=None), missing)).due_again == UNTIL_SAID_AGAIN

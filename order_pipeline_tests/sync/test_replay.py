@@ -92,7 +92,7 @@ def test_what_still_cannot_be_read_has_its_order_fetched_by_the_next_pass(
     assert held
     outcomes = [replay(engine, number) for number in held]
     assert {each.result for each in outcomes} == {Result.WOKEN}
-    assert all("payment" in each.said and str(each.order_id) in each.said for each in outcomes)
+    assert all("payment" in each.said and str(each.record_id) in each.said for each in outcomes)
     assert open_ids(engine) == held
     assert drain(access, engine).drained.fetched == len(held)
     if method == DETAIL:

@@ -8,11 +8,12 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
-from order_pipeline.platforms.protocol import Order, OrderItem
+from order_pipeline.platforms.protocol import Order, OrderItem, Refund
 from order_pipeline.warehouse.database import DatabaseUnreachableError, connect, transaction
 from order_pipeline.warehouse.embedded import EmbeddedServer
 from order_pipeline.warehouse.migrate import MIGRATIONS, SchemaError, require_current, upgrade
 from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS
+from order_pipeline.warehouse.refunds import REFUND_COLUMNS
 
 
 def test_a_schema_that_is_current_is_left_alone(engine: Engine) -> None:
@@ -59,14 +60,16 @@ def test_every_table_and_column_of_bi_carries_a_comment(engine: Engine) -> None:
         ).all()
         views = connection.execute(text("SELECT count(*) FROM pg_views WHERE schemaname = 'bi'")).scalar()
     assert bare == []
-    assert views == 4
+    assert views == 7
 
 
 def test_bi_reader_reads_bi_and_nothing_else(engine: Engine) -> None:
     with transaction(engine) as connection:
         connection.execute(text("SET LOCAL ROLE bi_reader"))
         assert connection.execute(text("SELECT count(*) FROM bi.orders")).scalar() == 0
-        for table in ("core.orders", "raw.page", "sync.watermark"):
+        assert connection.execute(text("SELECT count(*) FROM bi.refunds")).scalar() == 0
+        assert connection.execute(text("SELECT count(*) FROM bi.reserved_stock")).scalar() == 0
+        for table in ("core.orders", "core.refunds", "raw.page", "sync.watermark"):
             allowed = text("SELECT has_table_privilege('bi_reader', :name, 'SELECT')")
             with transaction(engine) as other:
                 assert other.execute(allowed, {"name": table}).scalar() is False
@@ -75,3 +78,4 @@ def test_bi_reader_reads_bi_and_nothing_else(engine: Engine) -> None:
 def test_the_platforms_records_hold_every_column_of_the_tables() -> None:
     assert set(ORDER_COLUMNS) | {"items"} == set(Order.__struct_fields__)
     assert set(ITEM_COLUMNS) == set(OrderItem.__struct_fields__)
+    assert set(REFUND_COLUMNS) == set(Refund.__struct_fields__)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from order_pipeline.warehouse.database import transaction
-from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, Source, merge_orders
+from order_pipeline.warehouse.merging import Source
+from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, merge_orders
 
 BASE = datetime(2026, 3, 1, tzinfo=UTC)
 

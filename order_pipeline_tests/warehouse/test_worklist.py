@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine, text
 
 from order_pipeline.warehouse.database import transaction
-from order_pipeline.warehouse.orders import Source, merge_orders
+from order_pipeline.warehouse.merging import Source
+from order_pipeline.warehouse.orders import merge_orders
 from order_pipeline.warehouse.worklist import (
     EPOCH,
     Announced,
     KnownDetail,
     Outcome,
-    PendingOrder,
+    Pending,
     Said,
     depth,
     known_details,
@@ -39,12 +40,12 @@ def say(engine: Engine, *order_ids: str, minute: int = 0) -> int:
         return say_changed(connection, "shop", "increments", said)
 
 
-def take_all(engine: Engine, key: int, limit: int = 100) -> list[PendingOrder]:
+def take_all(engine: Engine, key: int, limit: int = 100) -> list[Pending]:
     with transaction(engine) as connection:
         return take(connection, "shop", key, limit)
 
 
-def done(engine: Engine, pending: PendingOrder, *, again: float | None = None) -> None:
+def done(engine: Engine, pending: Pending, *, again: float | None = None) -> None:
     with transaction(engine) as connection:
         settle(
             connection,
@@ -57,7 +58,7 @@ def test_what_is_said_twice_is_done_once(engine: Engine) -> None:
     assert say(engine, "1", "2", "1") == 2
     assert say(engine, "2") == 0
     with worker(engine) as key:
-        assert sorted(pending.order_id for pending in take_all(engine, key)) == ["1", "2"]
+        assert sorted(pending.record_id for pending in take_all(engine, key)) == ["1", "2"]
         assert take_all(engine, key) == []
 
 
@@ -70,7 +71,7 @@ def test_two_workers_never_hold_the_same_order(engine: Engine) -> None:
         with worker(engine) as key:
             while batch := take_all(engine, key, limit=7):
                 with lock:
-                    taken.extend(pending.order_id for pending in batch)
+                    taken.extend(pending.record_id for pending in batch)
                 for pending in batch:
                     done(engine, pending)
 
@@ -163,7 +164,7 @@ def test_what_is_said_anyway_is_due_though_loaded_waiting_or_given_up(engine: En
         done(engine, pending, again=float("inf"))
         with transaction(engine) as connection:
             assert say_anyway(connection, "shop", "reconciliation", [Said("2", NOW), Said("1", NOW)]) == 2
-        again = {pending.order_id: pending for pending in take_all(engine, key)}
+        again = {pending.record_id: pending for pending in take_all(engine, key)}
     assert set(again) == {"1", "2"}
     # What a newer say knew is not forgotten.
     assert again["2"].seen_modified == NOW + timedelta(minutes=5)
@@ -176,7 +177,7 @@ def announce(engine: Engine, order_id: str, *, minute: int, in_seconds: float = 
         return say_announced(connection, "shop", "messages", said)
 
 
-def fetched(engine: Engine, pending: PendingOrder, *, known_minute: int, again: float | None = None) -> None:
+def fetched(engine: Engine, pending: Pending, *, known_minute: int, again: float | None = None) -> None:
     """Details that were asked for at a minute, and show the newest that lists had seen by then."""
     known = NOW + timedelta(minutes=known_minute)
     with transaction(engine) as connection:
@@ -202,10 +203,10 @@ def test_a_message_that_comes_while_its_order_is_fetched_is_done_by_that_fetch_i
     announce(engine, "2", minute=1)
     with worker(engine) as key:
         for pending in take_all(engine, key):
-            announce(engine, pending.order_id, minute=5)
-            fetched(engine, pending, known_minute=5 if pending.order_id == "1" else 4)
+            announce(engine, pending.record_id, minute=5)
+            fetched(engine, pending, known_minute=5 if pending.record_id == "1" else 4)
         (left,) = take_all(engine, key)
-    assert left.order_id == "2"
+    assert left.record_id == "2"
 
 
 def test_an_order_that_was_given_up_while_a_message_came_stays_due(engine: Engine) -> None:

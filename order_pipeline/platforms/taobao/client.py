@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 
 import msgspec
 
-from order_pipeline.platforms.protocol import Answer
+from order_pipeline.platforms.protocol import Answer, Window
 from order_pipeline.platforms.taobao.decoding import Envelope, decode
 from order_pipeline.platforms.taobao.errors import (
     DEFAULT_BAN_SECONDS,
@@ -202,6 +202,11 @@ class TaobaoClient:
 def wire_time(moment: datetime) -> str:
     """Write an aware moment as the platform's text, GMT+8."""
     return moment.astimezone(CHINA).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span_text(window: Window) -> str:
+    """Write a window for messages."""
+    return f"{wire_time(window.start)} to {wire_time(window.end)}"
 
 
 def _real_time() -> datetime:

@@ -58,7 +58,8 @@ IP_SUB_CODE = "isv.permission-ip-whitelist-limit"
 # The same signed request came twice within a second; the next attempt has another timestamp and signature.
 REPLAY_SUB_CODE = "isv.request-replay-error"
 
-NOT_FOUND_SUB_CODES = frozenset({"isv.trade-not-exist"})
+# That of refunds is not documented (§9); it is named after the same pattern.
+NOT_FOUND_SUB_CODES = frozenset({"isv.trade-not-exist", "isv.refund-not-exist"})
 # The detail behind the colon decides here: other details of isv.invalid-orderid are mistakes of the caller.
 NOT_FOUND_DETAIL = "NO_DATA"
 

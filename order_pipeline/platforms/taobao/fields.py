@@ -1,7 +1,7 @@
-"""What we ask the platform for (Taobao contract §3.1, §3.2, §3.4, §4.1, §4.2, §4.5, §4.6).
+"""What we ask the platform for (Taobao contract §3.1, §3.2, §3.4, §3.6, §4.1–4.3, §4.5–4.7).
 
 Belongs here: field names by purpose and by method, the trade types and the statuses. Not here: what they mean
-(parsing.py).
+(parsing.py, refund_parsing.py).
 """
 
 from __future__ import annotations
@@ -181,3 +181,66 @@ DETAIL_FIELDS = _join(_TRADE + _ONLY_CREATED_LIST_AND_DETAIL + _ONLY_DETAIL, _LI
 # bytes an order, where the whole list row has 2,000.
 VERSION_FIELDS = "tid,created,modified,status,payment,orders.oid,orders.num"
 COUNT_FIELDS = "tid"
+
+# What a list of refunds can be narrowed to (§4.7).
+REFUND_STATUSES = frozenset(
+    {
+        "WAIT_SELLER_AGREE",
+        "WAIT_BUYER_RETURN_GOODS",
+        "WAIT_SELLER_CONFIRM_GOODS",
+        "SELLER_REFUSE_BUYER",
+        "CLOSED",
+        "SUCCESS",
+        "WAIT_BUYER_CONFIRM_EXCHANGE_SELLER_SEND_GOODS",
+        "EXCHANGE_TRANSFORM_TO_REFUND",
+        "WAIT_SELLER_CONSIGN_GOODS",
+    }
+)
+# Of a refund the buyer is known by its order; the address is where goods are sent back to.
+PERSONAL_FIELDS_OF_REFUNDS = PERSONAL_FIELDS | {"address", "buyer_open_uid", "ouid"}
+
+_REFUND = (
+    "refund_id",
+    "tid",
+    "oid",
+    "status",
+    "order_status",
+    "good_status",
+    "has_good_return",
+    "refund_fee",
+    "total_fee",
+    "payment",
+    "num",
+    "title",
+    "sku",
+    "outer_id",
+    "reason",
+    "desc",
+    "created",
+    "modified",
+    "end_time",
+    "company_name",
+    "sid",
+    "refund_phase",
+    "refund_version",
+    "dispute_type",
+    "operation_contraint",  # sic
+    "attribute",
+)
+_ONLY_DETAIL_OF_REFUNDS = (
+    "price",
+    "num_iid",
+    "good_return_time",
+    "shipping_type",
+    "cs_status",
+    "advance_status",
+    "refund_remind_timeout",
+    "split_taobao_fee",
+    "split_seller_fee",
+    "combine_item_info",
+    "new_sku",
+)
+REFUND_LIST_FIELDS = ",".join(_REFUND)
+REFUND_DETAIL_FIELDS = ",".join(_REFUND + _ONLY_DETAIL_OF_REFUNDS)
+REFUND_VERSION_FIELDS = "refund_id,modified,status,refund_fee,num"
+REFUND_COUNT_FIELDS = "refund_id"

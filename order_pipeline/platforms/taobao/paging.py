@@ -97,7 +97,7 @@ def walk(window: Window, fetch: Fetch, *, attempted: str, longest: timedelta | N
         raise ValueError(f"{attempted}: the window ends at {window.end}, not behind its start {window.start}")
     if window.start.microsecond or window.end.microsecond:
         raise ValueError(f"{attempted}: the window {window.start} to {window.end} is not in whole seconds")
-    return _look_ahead(_Walk(fetch, attempted).parts(window, longest))
+    return look_ahead(Walk(fetch, attempted).parts(window, longest))
 
 
 def parts_of(window: Window, longest: timedelta | None) -> list[Window]:
@@ -116,7 +116,7 @@ def parts_of(window: Window, longest: timedelta | None) -> list[Window]:
     return parts
 
 
-def _look_ahead(pages: Iterator[WalkedPage]) -> Iterator[WalkedPage]:
+def look_ahead(pages: Iterator[WalkedPage]) -> Iterator[WalkedPage]:
     """Mark the last page; a page in hand is handed over even when the next one fails."""
     held = next(pages, None)
     while held is not None:
@@ -129,19 +129,22 @@ def _look_ahead(pages: Iterator[WalkedPage]) -> Iterator[WalkedPage]:
         held = following
 
 
-class _Walk:
+class Walk:
     """One walk: the rows that may still come again, and how long nothing new came."""
 
-    def __init__(self, fetch: Fetch, attempted: str) -> None:
+    def __init__(self, fetch: Fetch, attempted: str, *, patience: int = MOST_ANSWERS_WITHOUT_NEWS) -> None:
+        """Begin. ``patience``: how many answers in a row may bring nothing new and say has_next."""
         self._fetch = fetch
-        self._attempted = attempted
+        self.attempted = attempted
+        self._patience = patience
         self._seen: set[Row] = set()
         # Rows outside the window asked for, and rows without a moment: few, so none is ever forgotten.
         self._strays: set[Row] = set()
-        self._news = False
+        self.news = False
         self._answers_without_news = 0
 
     def parts(self, window: Window, longest: timedelta | None) -> Iterator[WalkedPage]:
+        """Walk a list that is sorted newest first, in parts of ``longest``."""
         for part in parts_of(window, longest):
             yield from self._keyset(part)
 
@@ -150,12 +153,12 @@ class _Walk:
         read_second: datetime | None = None
         while True:
             asked = Window(start, end)
-            page = self._ask(asked, 1)
+            page = self.ask(asked, 1)
             yield page
             if not page.answer.has_next:
                 return
-            self._refuse_standstill(page)
-            moments = self._moments_inside(page)
+            self.refuse_standstill(page)
+            moments = self._momentsinside(page)
             if not moments or any(older > newer for newer, older in pairwise(moments)):
                 # Without a moment to go down to, or without the documented order, only counted pages are safe.
                 yield from self._backwards(asked, None)
@@ -178,72 +181,75 @@ class _Walk:
 
     def _backwards(self, window: Window, second: datetime | None) -> Iterator[WalkedPage]:
         """Count a window and walk its pages from the last to the first; stop at rows newer than ``second``."""
-        counted = self._ask(window, 1, use_has_next=False)
+        counted = self.ask(window, 1, use_has_next=False)
         yield counted
         total, size = counted.answer.total_results, len(counted.answer.rows)
         if total is None:
-            raise malformed(self._attempted, "the counting call has no total_results")
+            raise malformed(self.attempted, "the counting call has no total_results")
         if total > MOST_ROWS_IN_ONE_SECOND and second is not None:
-            raise malformed(self._attempted, f"total_results claims {total} rows around {second}")
+            raise malformed(self.attempted, f"total_results claims {total} rows around {second}")
         if total <= size:
             return
         # The platform may serve smaller pages than were asked for, so its own page is the measure.
         counted_last = page_no = -(-total // size)
-        page = self._ask(window, page_no)
+        page = self.ask(window, page_no)
         yield page
         while page.answer.has_next:
             page_no += 1
             if page_no - counted_last > MOST_UNCOUNTED_PAGES:
-                raise malformed(self._attempted, f"has_next stays true far behind the {total} rows it counted")
-            page = self._ask(window, page_no)
+                raise malformed(self.attempted, f"has_next stays true far behind the {total} rows it counted")
+            page = self.ask(window, page_no)
             yield page
         empty = 0
         for earlier in range(page_no - 1, 0, -1):
-            page = self._ask(window, earlier)
+            page = self.ask(window, earlier)
             yield page
             empty = 0 if page.answer.rows else empty + 1
             if empty > MOST_EMPTY_PAGES:
-                raise malformed(self._attempted, f"total_results claims {total} rows, but page after page is empty")
-            moments = self._moments_inside(page)
+                raise malformed(self.attempted, f"total_results claims {total} rows, but page after page is empty")
+            moments = self._momentsinside(page)
             if second is not None and moments and min(moments) > second:
                 return
 
-    def _ask(self, window: Window, page_no: int, *, use_has_next: bool = True) -> WalkedPage:
+    def ask(self, window: Window, page_no: int, *, use_has_next: bool = True) -> WalkedPage:
+        """Ask for a page. Raises MalformedAnswerError when it is none of the window's."""
         answer = self._fetch(window, page_no, use_has_next)
         if not answer.rows and (answer.has_next or (page_no == 1 and answer.total_results)):
-            raise malformed(self._attempted, f"page {page_no} is empty, but the list is said to go on")
-        if answer.rows and not any(_inside(row, window) for row in answer.rows):
+            raise malformed(self.attempted, f"page {page_no} is empty, but the list is said to go on")
+        if answer.rows and not any(inside(row, window) for row in answer.rows):
             raise malformed(
-                self._attempted,
+                self.attempted,
                 f"not one of {len(answer.rows)} rows lies in the window asked for, {window.start} to {window.end}",
             )
         fresh = []
         for index, row in enumerate(answer.rows):
-            known = self._seen if row.moment is not None and _inside(row, window) else self._strays
+            known = self._seen if row.moment is not None and inside(row, window) else self._strays
             if row not in known:
                 known.add(row)
                 fresh.append(index)
-        self._news = self._news or bool(fresh)
+        self.news = self.news or bool(fresh)
         return WalkedPage(window, page_no, answer, tuple(fresh))
 
-    def _refuse_standstill(self, page: WalkedPage) -> None:
-        self._answers_without_news = 0 if self._news else self._answers_without_news + 1
-        self._news = False
-        if self._answers_without_news > MOST_ANSWERS_WITHOUT_NEWS:
+    def refuse_standstill(self, page: WalkedPage) -> None:
+        """Raise MalformedAnswerError for a list that says has_next for ever; asked after each answer that says it."""
+        self._answers_without_news = 0 if self.news else self._answers_without_news + 1
+        self.news = False
+        if self._answers_without_news > self._patience:
             raise malformed(
-                self._attempted,
+                self.attempted,
                 f"has_next stays true, but {self._answers_without_news} answers in a row brought nothing new "
                 f"(now at {page.window.end})",
             )
 
-    def _moments_inside(self, page: WalkedPage) -> list[datetime]:
-        return [row.moment for row in page.answer.rows if row.moment is not None and _inside(row, page.window)]
+    def _momentsinside(self, page: WalkedPage) -> list[datetime]:
+        return [row.moment for row in page.answer.rows if row.moment is not None and inside(row, page.window)]
 
     def _forget_newer_than(self, end: datetime) -> None:
         """Keep the memory of a walk flat: rows newer than a second above its end do not come again."""
         self._seen = {row for row in self._seen if row.moment is not None and row.moment <= end + SECOND}
 
 
-def _inside(row: Row, window: Window) -> bool:
+def inside(row: Row, window: Window) -> bool:
+    """Return whether a row belongs to what was asked for, whichever ends that includes."""
     # A row that cannot say its moment gets the benefit of the doubt.
     return row.moment is None or window.start <= row.moment <= window.end

@@ -10,9 +10,6 @@ is dropped silently: what has no column goes to ``extra``, save personal data (f
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +17,14 @@ import msgspec
 from order_pipeline.platforms.protocol import Order, OrderItem, OrderVersion, RejectedRecord
 from order_pipeline.platforms.taobao.decoding import unwrap_list
 from order_pipeline.platforms.taobao.fields import PERSONAL_FIELDS
+from order_pipeline.platforms.taobao.records import (
+    needed,
+    not_negative,
+    read_record_field,
+    refuse_deep_values,
+    refuse_forbidden_characters,
+    rejected,
+)
 from order_pipeline.platforms.taobao.values import (
     UnreadableError,
     read_code,
@@ -29,11 +34,6 @@ from order_pipeline.platforms.taobao.values import (
     read_money,
     read_text,
 )
-
-# Deeper than any documented field (service_tags has four levels); what nests deeper could not be written out again.
-DEEPEST_EXTRA = 50
-
-_FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 
 # Column -> (field of the answer, reader), in the order of protocol.Order; the rest is spelled out in the code.
 _TRADE_READERS = (
@@ -102,7 +102,7 @@ def parse_trade(trade: object, *, text_is_clean: bool = False) -> Order | Reject
         return _rejected(trade, f"a {type(trade).__name__} instead of a trade")
     try:
         if not text_is_clean:
-            _refuse_forbidden_characters(trade)
+            refuse_forbidden_characters(trade)
         return _parse(trade)
     except UnreadableError as problem:
         return _rejected(trade, str(problem))
@@ -119,14 +119,14 @@ def parse_version(trade: object, *, text_is_clean: bool = False) -> OrderVersion
     field = "tid"
     try:
         if not text_is_clean:
-            _refuse_forbidden_characters(trade)
+            refuse_forbidden_characters(trade)
         order_id = read_id(get(field))
         field = "created"
-        created_at = _needed(read_moment(get(field)))
+        created_at = needed(read_moment(get(field)))
         field = "modified"
-        modified_at = _needed(read_moment(get(field)))
+        modified_at = needed(read_moment(get(field)))
         field = "status"
-        status = _needed(read_code(get(field)))
+        status = needed(read_code(get(field)))
         field = "payment"
         payment = read_money(get(field))
     except UnreadableError as problem:
@@ -162,18 +162,7 @@ def parse_stored(body: str) -> Order | RejectedRecord:
 
 def read_record_id(record: object) -> str | None:
     """Read the order's id of a record that may be broken, or None."""
-    try:
-        return read_id(record["tid"]) if isinstance(record, dict) else None
-    except (KeyError, UnreadableError):
-        return None
-
-
-def read_record_moment(record: object, field: str) -> datetime | None:
-    """Read the moment in a field of a record that may be broken, or None."""
-    try:
-        return read_moment(record.get(field)) if isinstance(record, dict) else None
-    except UnreadableError:
-        return None
+    return read_record_field(record, "tid")
 
 
 def _parse(trade: dict[str, Any]) -> Order:
@@ -182,20 +171,20 @@ def _parse(trade: dict[str, Any]) -> Order:
     try:
         order_id = read_id(get(field))
         field = "status"
-        status = _needed(read_code(get(field)))
+        status = needed(read_code(get(field)))
         field = "created"
-        created_at = _needed(read_moment(get(field)))
+        created_at = needed(read_moment(get(field)))
         field = "modified"
-        modified_at = _needed(read_moment(get(field)))
+        modified_at = needed(read_moment(get(field)))
         field = "payment"
-        payment = _not_negative(read_money(get(field)))
+        payment = not_negative(read_money(get(field)))
         columns: dict[str, Any] = {}
         for column, field, read in _TRADE_READERS:
             columns[column] = read(get(field))
     except UnreadableError as problem:
         raise UnreadableError(f"{field}: {problem}") from None
     extra = {name: value for name, value in trade.items() if name not in _NOT_EXTRA_OF_TRADE}
-    _refuse_deep_values(extra)
+    refuse_deep_values(extra)
     promised_ship_at = None
     if send_time := get("send_time"):
         # Documented as text without a form: a promise in words is kept as it came.
@@ -236,9 +225,9 @@ def _parse_line(line: object, number: int) -> OrderItem:
     try:
         item_id = read_id(get(field))
         field = "num"
-        quantity = _needed(_not_negative(read_integer(get(field))))
+        quantity = needed(not_negative(read_integer(get(field))))
         field = "payment"
-        payment = _not_negative(read_money(get(field)))
+        payment = not_negative(read_money(get(field)))
         field = "outer_sku_id"
         sku_code = read_code(get(field))
         if sku_code is None:
@@ -250,7 +239,7 @@ def _parse_line(line: object, number: int) -> OrderItem:
     except UnreadableError as problem:
         raise UnreadableError(f"orders: line {number}: {field}: {problem}") from None
     extra = {name: value for name, value in line.items() if name not in _NOT_EXTRA_OF_LINE}
-    _refuse_deep_values(extra)
+    refuse_deep_values(extra)
     return OrderItem(
         item_id=item_id,
         sku_code=sku_code,
@@ -263,57 +252,10 @@ def _parse_line(line: object, number: int) -> OrderItem:
 
 def _quantities(orders: object) -> list[int] | None:
     try:
-        return [_needed(read_integer(line["num"])) for line in unwrap_list(orders, "order") or ()]
+        return [needed(read_integer(line["num"])) for line in unwrap_list(orders, "order") or ()]
     except (KeyError, TypeError, UnreadableError):
         return None
 
 
-def _needed(value: Any) -> Any:
-    if value is None:
-        raise UnreadableError("missing")
-    return value
-
-
-def _not_negative(value: Any) -> Any:
-    if value is not None and value < 0:
-        raise UnreadableError(f"{value} is negative")
-    return value
-
-
-def _refuse_forbidden_characters(record: dict[str, Any]) -> None:
-    """PostgreSQL stores neither NUL nor lone surrogates, in no column and in no JSONB."""
-    waiting: list[Any] = [record]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            if _FORBIDDEN.search(value):
-                raise UnreadableError("a text in it holds a NUL character or a lone surrogate")
-        elif isinstance(value, dict):
-            waiting.extend(value)
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-
-
-def _refuse_deep_values(extra: Mapping[str, Any]) -> None:
-    level = [value for value in extra.values() if value.__class__ is dict or value.__class__ is list]
-    for _ in range(DEEPEST_EXTRA):
-        if not level:
-            return
-        level = [
-            inner
-            for value in level
-            for inner in (value.values() if isinstance(value, dict) else value)
-            if isinstance(inner, dict | list)
-        ]
-    raise UnreadableError(f"a value in it is nested deeper than {DEEPEST_EXTRA} levels")
-
-
-def _rejected(record: object, reason: str) -> RejectedRecord:
-    if isinstance(record, dict):
-        record = {name: value for name, value in record.items() if name not in PERSONAL_FIELDS}
-    try:
-        body = json.dumps(record)
-    except (RecursionError, ValueError):
-        body = json.dumps(f"a {type(record).__name__} nested too deeply to be written out; see the raw answer")
-    return RejectedRecord(read_record_id(record), read_record_moment(record, "modified"), reason, body)
+def _rejected(trade: object, reason: str) -> RejectedRecord:
+    return rejected(trade, reason, order_id=read_record_id(trade), personal=PERSONAL_FIELDS)

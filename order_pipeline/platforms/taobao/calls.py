@@ -1,0 +1,163 @@
+"""A shop's calls: through the gate, under its session, on the platform's clock (Taobao contract §1, §3.9).
+
+Belongs here: what every family of methods stands on. Not here: what is asked for and what is made of it (platform.py,
+message_methods.py, refund_methods.py), how one request is made (client.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from order_pipeline.platforms.protocol import Answer, Session
+from order_pipeline.platforms.taobao.client import TaobaoClient, TaobaoCredentials
+from order_pipeline.platforms.taobao.decoding import Envelope, malformed
+from order_pipeline.platforms.taobao.transport import DEFAULT_LIMITS, Limits
+from order_pipeline.platforms.taobao.values import UnreadableError, read_moment
+from order_pipeline.traffic.breaker import Kind
+from order_pipeline.traffic.budget import LONGEST_WAIT_SECONDS
+from order_pipeline.traffic.call_log import CallLog
+from order_pipeline.traffic.errors import CallError, SessionError
+from order_pipeline.traffic.gate import Gate
+from order_pipeline.traffic.retry import DEFAULT_RETRY, RetrySettings
+
+T = TypeVar("T")
+
+TIME = "taobao.time.get"
+
+# Lists of orders and of refunds give 100 rows at most (§3.1, §3.2, §3.6); the larger the page, the fewer the calls.
+LARGEST_PAGE = 100
+
+
+class _FixedSession:
+    """A session key that is what it is; implements ``protocol.Session``."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def key(self) -> str:
+        return self._key
+
+    def refused(self, key: str, error: SessionError, *, again: bool) -> CallError:  # noqa: ARG002 - the protocol's
+        return error
+
+
+class TaobaoCalls:
+    """The calls of one shop. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        credentials: TaobaoCredentials,
+        call_log: CallLog,
+        *,
+        clock: Callable[[], datetime] | None = None,
+        page_size: int = LARGEST_PAGE,
+        retry: RetrySettings = DEFAULT_RETRY,
+        limits: Limits = DEFAULT_LIMITS,
+        gate: Gate | None = None,
+        session: Session | None = None,
+    ) -> None:
+        """Prepare the shop; nothing is called yet.
+
+        Args:
+            credentials: whose orders.
+            call_log: every attempt of a call is written into it.
+            clock: aware time of this machine; the real one if left out.
+            page_size: rows a page, 1-100.
+            retry: how patient a call is.
+            limits: of an answer's time and size.
+            gate: every attempt of a call passes it; one that stands open if left out.
+            session: whose key the calls go under; the credentials' if left out.
+
+        """
+        if not 1 <= page_size <= LARGEST_PAGE:
+            raise ValueError(f"page_size is {page_size}; the platform serves 1 to {LARGEST_PAGE} rows a page")
+        self._client = TaobaoClient(credentials, call_log, clock=clock, limits=limits)
+        self._shop = credentials.shop_id
+        self._page_size = page_size
+        self._retry = retry
+        self._gate = gate or Gate()
+        self._session = session or _FixedSession(credentials.session_key)
+        self._knows_time = False
+
+    def now(self) -> datetime:
+        """Ask the platform for its time: whole seconds, GMT+8, never later than it is (§3.9 taobao.time.get).
+
+        The difference to this machine's clock is remembered for ``Answer.sent_at``. It is taken when the answer is
+        here, so it errs to the early side.
+
+        Raises:
+            CallError: no usable answer.
+
+        """
+        return self._ask_time(Kind.CLOCK)
+
+    def _ask_time(self, kind: Kind) -> datetime:
+        def read(envelope: Envelope, _answer: Answer) -> datetime:
+            try:
+                moment = read_moment(envelope.payload.get("time"))
+            except UnreadableError as problem:
+                raise malformed(f"{TIME} of shop {self._shop}", f"time: {problem}") from None
+            if moment is None:
+                raise malformed(f"{TIME} of shop {self._shop}", "there is no time in it")
+            return moment
+
+        # It tells the clock even to an app that nobody has authorised yet.
+        platform_time = self._call(kind, TIME, {}, read, payload_keys=frozenset({"time"}), needs_session=False)
+        self._client.platform_ahead = platform_time - self._client.clock()
+        self._knows_time = True
+        return platform_time
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _learn_time(self, kind: Kind) -> None:
+        if not self._knows_time:
+            self._ask_time(kind)
+
+    def _call(
+        self,
+        kind: Kind,
+        method: str,
+        params: dict[str, str],
+        read: Callable[[Envelope, Answer], T],
+        *,
+        about: str = "",
+        payload_keys: frozenset[str],
+        needs_session: bool = True,
+        retry: RetrySettings | None = None,
+        patience_seconds: float = LONGEST_WAIT_SECONDS,
+    ) -> T:
+        """Make a call; one that is about the app, not about the shop's data, goes without a session (§3.9)."""
+        attempted = f"{method} of {about + ', ' if about else ''}shop {self._shop}"
+        retry = retry or self._retry
+        if not needs_session:
+            return self._gate.call(
+                kind,
+                lambda: self._client.call(method, params, read, about=about, session="", payload_keys=payload_keys),
+                retry,
+                attempted=attempted,
+                patience_seconds=patience_seconds,
+            )
+        refusals = 0
+
+        def attempt() -> T:
+            nonlocal refusals
+            key = self._session.key()
+            try:
+                return self._client.call(method, params, read, about=about, session=key, payload_keys=payload_keys)
+            except SessionError as error:
+                refusals += 1
+                raise self._session.refused(key, error, again=refusals > 1) from error
+
+        # Asked for beforehand too, so that renewing it does not fall between a granted departure and its call.
+        return self._gate.call(
+            kind,
+            attempt,
+            retry,
+            attempted=attempted,
+            prepare=self._session.key,
+            patience_seconds=patience_seconds,
+        )

@@ -1,0 +1,30 @@
+"""What draining a worklist differs in between orders and refunds: which call brings one whole, and how it is stored.
+
+Belongs here: that choice. Not here: draining (enrichment.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from order_pipeline.platforms.protocol import OrderDetail, OrderPlatform, RefundDetail
+from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.refund_storing import store_refund_details
+from order_pipeline.sync.storing import StoredDetails, store_details
+from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
+
+
+class Stream(NamedTuple):
+    """A worklist, the call that fetches one of its records, and what stores the answers."""
+
+    subject: Subject
+    fetch: Callable[[OrderPlatform, str], OrderDetail | RefundDetail]
+    # The sequence holds what ``fetch`` returns.
+    store: Callable[[Connection, ShopAccess, Sequence[Any]], StoredDetails]
+
+
+ORDER_STREAM = Stream(ORDERS, lambda platform, order_id: platform.order(order_id), store_details)
+REFUND_STREAM = Stream(REFUNDS, lambda platform, refund_id: platform.refund(refund_id), store_refund_details)
