@@ -1,6 +1,6 @@
 """sync.call: the log of every call to the platform.
 
-Belongs here: storing and counting calls. Not here: making them.
+Belongs here: storing calls, and counting the latest. Not here: making them, the sums for ever (call_counts.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from order_pipeline.warehouse.call_counts import TimedCall, count_calls
 from order_pipeline.warehouse.copying import copy_rows
 
 
@@ -27,8 +28,9 @@ class CallRow(NamedTuple):
 
 
 def store_calls(connection: Connection, calls: Sequence[CallRow]) -> None:
-    """Append calls to the log."""
+    """Append calls to the log, and add them to the sums."""
     copy_rows(connection, "sync.call", CallRow._fields, calls)
+    count_calls(connection, (TimedCall(call.shop_id, call.method, call.outcome, call.seconds) for call in calls))
 
 
 def calls_since(connection: Connection, since: datetime) -> dict[str, int]:
