@@ -417,6 +417,19 @@ def migrate() -> None:
 
 
 @cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=9808, show_default=True, help="Port to listen on; 0: any that is free.")
+def metrics(host: str, port: int) -> None:
+    """Serve figures for Prometheus: calls, freshness, worklist, proofs, breakers, runs. Reads the tables only."""
+    from order_pipeline.commands.environment import put_databases_in_environment
+    from order_pipeline.commands.metrics import serve_metrics
+
+    with _one_line_errors():
+        put_databases_in_environment()
+        serve_metrics(host, port, lambda url: click.echo(f"metrics at {url}; Ctrl-C ends it"))
+
+
+@cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback only.")
 @click.option("--port", default=8765, show_default=True, help="Port to listen on; 0: any that is free.")
 @DEMAND

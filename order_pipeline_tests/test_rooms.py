@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "warehouse": set(),
     "notifications": {"configuration"},
     "platforms": {"traffic"},
+    "metrics": {"configuration", "traffic", "warehouse"},
     "sync": {"configuration", "insights", "notifications", "platforms", "traffic", "warehouse"},
     "resources": {"configuration", "platforms", "sync", "traffic", "warehouse"},
     "assets": {"configuration", "resources", "sync", "warehouse", "insights"},
@@ -26,6 +27,7 @@ MAY_IMPORT = {
         "automation",
         "configuration",
         "definitions",
+        "metrics",
         "notifications",
         "platforms",
         "resources",
@@ -36,7 +38,17 @@ MAY_IMPORT = {
     },
     "cli": {"configuration", "commands", "notifications", "resources", "sync", "traffic", "warehouse"},
 }
-DAGSTER_FREE = {"configuration", "sandbox", "insights", "notifications", "traffic", "warehouse", "platforms", "sync"}
+DAGSTER_FREE = {
+    "configuration",
+    "sandbox",
+    "insights",
+    "metrics",
+    "notifications",
+    "traffic",
+    "warehouse",
+    "platforms",
+    "sync",
+}
 
 
 def _imports(path: Path) -> set[str]:
