@@ -21,16 +21,27 @@ from order_pipeline.metrics.catalogue import Subject
 from order_pipeline.metrics.reading import DEADLINE_SECONDS, Query, Readings, Source
 from order_pipeline.traffic.breaker_rule import DEFAULT_BREAKER
 from order_pipeline.traffic.call_log import OK
+from order_pipeline.traffic.errors import MalformedAnswerError, ThrottledError, TransientError
 from order_pipeline.warehouse import figures
 from order_pipeline.warehouse.call_counts import BOUNDS, CallCount, counted_calls
 
 _CALLS = "calls"
+# A counter that appears with its first failure has not increased, by Prometheus' reckoning.
+ALWAYS_SHOWN = (OK, *(error.__name__ for error in (TransientError, MalformedAnswerError, ThrottledError)))
 
 
 class PipelineCollector(Collector):
     """Reads both databases anew for every scrape; what cannot be read is left out, and said to be so."""
 
-    def __init__(self, warehouse: Engine, dagster: Engine, shops: Sequence[Shop], history_days: int) -> None:
+    def __init__(
+        self,
+        warehouse: Engine,
+        dagster: Engine,
+        shops: Sequence[Shop],
+        history_days: int,
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> None:
         """Prepare; nothing is opened yet.
 
         Args:
@@ -38,9 +49,11 @@ class PipelineCollector(Collector):
             dagster: where those of its runs are.
             shops: of shops.yaml; none: whatever the tables hold.
             history_days: how far back the platform lists, and so days are proven and mended.
+            deadline_seconds: what has not come by then is left out.
 
         """
         self._shops = tuple(shops)
+        self._deadline_seconds = deadline_seconds
         parameters = {
             "shops": [shop.id for shop in shops],
             "apps": sorted({shop.app_key for shop in shops}),
@@ -65,9 +78,9 @@ class PipelineCollector(Collector):
         )
 
     def collect(self) -> Iterator[Metric]:
-        """Yield everything that is known. Takes DEADLINE_SECONDS at most."""
+        """Yield everything that is known, within the deadline."""
         began = time.monotonic()
-        deadline = began + DEADLINE_SECONDS
+        deadline = began + self._deadline_seconds
         # Both at once: one that hangs takes nothing from the other.
         readings = self._warehouse.begin(), self._dagster.begin()
         warehouse = self._warehouse.finish(readings[0], deadline)
@@ -121,8 +134,8 @@ def _calls(counts: Sequence[CallCount]) -> Iterator[Metric]:
     seconds: dict[tuple[str, str], float] = {}
     for count in counts:
         method = (count.shop_id, count.method)
-        # A share of good calls needs both from the start, or its first failure would be no increase.
-        by_outcome.setdefault((*method, OK), 0)
+        for outcome in ALWAYS_SHOWN:
+            by_outcome.setdefault((*method, outcome), 0)
         by_outcome[*method, count.outcome] = by_outcome.get((*method, count.outcome), 0) + count.calls
         bounds = by_method.setdefault(method, {})
         bounds[count.up_to] = bounds.get(count.up_to, 0) + count.calls

@@ -81,7 +81,7 @@ class Source:
         try:
             found = reading.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
-            self._say_whether_down(f"no answer within {DEADLINE_SECONDS:.0f} s")
+            self._say_whether_down("no answer in time")
             return NOTHING
         if found.answered:
             self._say_whether_down(None)
