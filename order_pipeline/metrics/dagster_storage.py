@@ -23,12 +23,14 @@ QUERIES: Mapping[str, str] = {
            OR status IN ('SUCCESS', 'FAILURE', 'CANCELED') AND update_timestamp > localtimestamp - interval '1 day'
         GROUP BY pipeline_name, status
     """,
-    "open_runs": f"""
-        SELECT states.state, coalesce(max(extract(epoch FROM now())::float
-               - coalesce(start_time, extract(epoch FROM create_timestamp::timestamptz)::float)), 0) AS oldest_seconds
-        FROM (VALUES {", ".join(f"('{state}')" for state in ("QUEUED", "STARTING", "STARTED"))}) AS states (state)
-        LEFT JOIN runs ON runs.status = states.state
-        GROUP BY states.state
+    "open_runs": """
+        SELECT states.state, coalesce(oldest_seconds, 0) AS oldest_seconds
+        FROM (VALUES ('QUEUED'), ('STARTING'), ('STARTED')) AS states (state)
+        LEFT JOIN (
+            SELECT status AS state, max(extract(epoch FROM now())::float - coalesce(
+                start_time, extract(epoch FROM create_timestamp::timestamptz)::float)) AS oldest_seconds
+            FROM runs WHERE status IN ('QUEUED', 'STARTING', 'STARTED') GROUP BY status
+        ) AS found USING (state)
     """,
     "daemons": """
         SELECT daemon_type AS daemon, (body::jsonb ->> 'timestamp')::float AS beat_at FROM daemon_heartbeats
