@@ -130,6 +130,10 @@ WAREHOUSE: Mapping[str, Subject] = {
             Metric("token_renewal_failing", "renewal_fails", "1 while the last try to renew the token has failed."),
         ),
     ),
+    "logistics": Subject(
+        ("shop", "rule"),
+        (Metric("logistics_alerts_open", "open", "Parcels that a rule of logistics has found stalled, by the rule."),),
+    ),
     "notices": Subject(
         ("kind", "severity"), (Metric("notices_open", "open", "Notices to people whose matter is not over."),)
     ),

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from order_pipeline.warehouse.copying import as_json
 from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 
-_VIEWS = {ORDERS: "bi.reconciliation", REFUNDS: "bi.refund_reconciliation"}
+VIEWS = {ORDERS: "bi.reconciliation", REFUNDS: "bi.refund_reconciliation"}
 
 
 class ProofRow(NamedTuple):
@@ -74,7 +74,7 @@ def red_days(
     rows = connection.execute(
         text(f"""
             SELECT shop_id, day, unsettled, quarantined, extra, reconciled_at
-            FROM {_VIEWS[subject]}
+            FROM {VIEWS[subject]}
             WHERE NOT equal AND shop_id = ANY(:shop_ids) AND day >= :since
             ORDER BY day, shop_id
         """),
@@ -102,7 +102,7 @@ def proven(connection: Connection, shop_id: str, since: date, *, subject: Subjec
         text(f"""
             SELECT max(day) FILTER (WHERE equal), count(*) FILTER (WHERE NOT equal AND day >= :since),
                    max(reconciled_at)
-            FROM {_VIEWS[subject]} WHERE shop_id = :shop_id
+            FROM {VIEWS[subject]} WHERE shop_id = :shop_id
         """),
         {"shop_id": shop_id, "since": since},
     ).one()

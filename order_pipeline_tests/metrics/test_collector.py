@@ -23,7 +23,7 @@ from order_pipeline.warehouse.calls import CallRow, store_calls
 from order_pipeline.warehouse.database import connect, transaction
 from order_pipeline.warehouse.pauses import begin_pause
 from order_pipeline.warehouse.watermarks import begin_watermark, mark_history_day
-from order_pipeline.warehouse.worklist import EPOCH, Announced, Outcome, PendingOrder, say_announced, settle
+from order_pipeline.warehouse.worklist import EPOCH, Announced, Outcome, Pending, say_announced, settle
 
 ROOT = Path(__file__).parent.parent.parent
 SHOP = Shop(id="a", platform="taobao", gateway_url="https://x", app_key="1", app_secret="geheim", calls_per_minute=600)
@@ -75,6 +75,7 @@ def test_calls_are_counted_by_outcome_and_laid_out_as_a_histogram(engine: Engine
 def test_a_configured_shop_is_there_before_anything_happened_to_it(engine: Engine) -> None:
     found = scrape(engine, SHOP)
     assert value(found, "worklist_entries", shop="a", subject="orders", state="due") == 0
+    assert value(found, "worklist_entries", shop="a", subject="refunds", state="due") == 0
     assert value(found, "quarantine_records", shop="a") == 0
     assert value(found, "shop_paused", shop="a") == 0
     assert value(found, "breaker_open", app="1") == 0
@@ -96,7 +97,7 @@ def test_the_worklist_is_as_old_as_what_is_due_longest(engine: Engine) -> None:
     with transaction(engine) as connection:
         say_announced(connection, "a", "messages", [Announced(each, NOW, wait) for each, wait in waits.items()])
         # The platform does not serve it: nobody is late with it.
-        taken = PendingOrder("4", EPOCH, 1, 0, NOW)
+        taken = Pending("4", EPOCH, 1, 0, NOW)
         settle(connection, "a", [Outcome(taken, None, None, math.inf, "not served")])
     found = scrape(engine, SHOP)
     assert {
@@ -106,6 +107,30 @@ def test_the_worklist_is_as_old_as_what_is_due_longest(engine: Engine) -> None:
     overdue = value(found, "worklist_overdue_seconds", shop="a", subject="orders")
     assert overdue is not None
     assert 700 <= overdue < 760
+
+
+def test_parcels_that_stall_are_counted_by_rule_where_logistics_are_followed(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        # Of another part of the schema: what monitoring needs of it.
+        connection.execute(
+            text("""
+                CREATE TABLE IF NOT EXISTS core.logistics_alert (
+                    shop_id text, direction text, tracking_number text, rule text, since timestamptz,
+                    crossed_at timestamptz, opened_at timestamptz, closed_at timestamptz)
+            """)
+        )
+        connection.execute(
+            text("""
+                INSERT INTO core.logistics_alert
+                    (shop_id, direction, tracking_number, rule, since, crossed_at, opened_at, closed_at)
+                SELECT 'a', 'out', n::text, CASE WHEN n < 3 THEN 'S1' ELSE 'S2' END, now(), now(), now(),
+                       CASE WHEN n = 4 THEN now() END
+                FROM generate_series(1, 4) AS n
+            """)
+        )
+    found = scrape(engine, SHOP)
+    assert value(found, "logistics_alerts_open", shop="a", rule="S1") == 2
+    assert value(found, "logistics_alerts_open", shop="a", rule="S2") == 1
 
 
 def test_what_the_first_load_lacks_is_what_the_sensor_reckons(engine: Engine) -> None:
