@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib import import_module
 from threading import Thread
 
 from sqlalchemy import Engine, text
 
-from order_pipeline.warehouse.call_counts import FOLD_EVERY, counted_calls, fold
+from order_pipeline.warehouse.call_counts import BOUNDS, FOLD_EVERY, counted_calls, fold
 from order_pipeline.warehouse.calls import CallRow, store_calls
 from order_pipeline.warehouse.database import transaction
 
@@ -59,6 +60,16 @@ def test_the_sums_outlive_the_log(engine: Engine) -> None:
     with transaction(engine) as connection:
         connection.execute(text("DELETE FROM sync.call"))
     assert _total(engine) == 2
+
+
+def test_an_upgrade_counts_what_was_logged_before_as_it_would_be_counted_today(engine: Engine) -> None:
+    _store(engine, [_row(each * factor) for each in BOUNDS[:-1] for factor in (0.99, 1.0, 1.01)])
+    step = import_module("order_pipeline.warehouse.migrations.versions.0013_call_counts")
+    with transaction(engine) as connection:
+        counted = [(each.up_to, each.calls) for each in counted_calls(connection)]
+        connection.execute(text("TRUNCATE sync.call_count, sync.call_delta"))
+        connection.execute(text(step.FROM_LOG))
+        assert [(each.up_to, each.calls) for each in counted_calls(connection)] == counted
 
 
 def test_loads_that_run_at_once_wait_for_nobody_even_when_one_of_them_folds(engine: Engine) -> None:
