@@ -29,7 +29,9 @@ def test_the_demo_proves_that_the_tables_equal_the_platform() -> None:
     assert status["shops"][0]["shop"] == "demo-shop"
     assert status["shops"][0]["history_days_missing"] == 0
     # The next start goes on with the same shop instead of loading it again.
-    second = json.loads(run(*SMALL_DEMO).stdout)
+    again = run(*SMALL_DEMO)
+    assert again.returncode == 0, again.stdout + again.stderr
+    second = json.loads(again.stdout)
     assert second["proven"] is True
     # By day of creation it asks for the days that the nightly proof compares, no more.
     assert second["calls"].get("taobao.trades.sold.get", 0) <= 8
