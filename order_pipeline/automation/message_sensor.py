@@ -55,6 +55,9 @@ def messages_sensor(
     except (ConfigurationError, DatabaseUnreachableError) as error:
         return dg.SkipReason(str(error))
     said = "; ".join(reading.words for reading in readings)
+    if any(reading.withdrawn for reading in readings):
+        # Said once, and red: no call will be refused that would say it. What is due has its run with the next tick.
+        raise dg.Failure(said)
     at_work = runs_at_work(context.instance, DRAINING)
     if due and not at_work:
         counter = int(context.cursor or 0)
