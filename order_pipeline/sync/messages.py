@@ -10,6 +10,7 @@ dies in between, the platform delivers again, and the same message is not stored
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,6 +27,7 @@ from order_pipeline.sync.sellers import introduce, route
 from order_pipeline.sync.storing import store_call_log
 from order_pipeline.sync.withdrawals import obey
 from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallError, ThrottledError
+from order_pipeline.traffic.time_limit import over_within
 from order_pipeline.warehouse.database import in_transaction, transaction
 from order_pipeline.warehouse.message_queues import (
     Seller,
@@ -151,12 +153,25 @@ def queues_of(accesses: Sequence[ShopAccess]) -> list[MessageQueue]:
     return [MessageQueue(app_key, group, tuple(members)) for (_, app_key, group), members in shared.items()]
 
 
-def read_messages(accesses: Sequence[ShopAccess], engine: Engine, *, seconds: float = READING_SECONDS) -> list[Reading]:
+def read_messages(
+    accesses: Sequence[ShopAccess],
+    engine: Engine,
+    *,
+    seconds: float = READING_SECONDS,
+    calls_seconds: float = math.inf,
+) -> list[Reading]:
     """Read the queues of these shops, each for itself: what stops one is in its reading, never raised.
+
+    Args:
+        accesses: the shops.
+        engine: the warehouse.
+        seconds: how long each queue is gone on with while there is more in it.
+        calls_seconds: when all calls have to be over, whatever hangs.
 
     Raises DatabaseUnreachableError without the warehouse.
     """
-    return [read_queue_of(queue, engine, seconds=seconds) for queue in queues_of(accesses)]
+    with over_within(calls_seconds):
+        return [read_queue_of(queue, engine, seconds=seconds) for queue in queues_of(accesses)]
 
 
 def read_queue_of(queue: MessageQueue, engine: Engine, *, seconds: float = READING_SECONDS) -> Reading:
