@@ -30,7 +30,7 @@ REDELIVERY_SECONDS = 2.0
 # About as long as each asset's work takes here; some kills fall behind it, into the next one's.
 LONGEST_LIFE_SECONDS = {
     "history_pages": 0.3,
-    "increment_pages": 0.15,
+    "increment_pages": 0.06,
     "fullinfo_orders": 0.4,
     "order_messages": 0.3,
     "daily_reconciliation": 0.6,
