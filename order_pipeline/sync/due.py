@@ -5,7 +5,7 @@ Belongs here: looking. Not here: doing (listing, enrichment).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 from order_pipeline.platforms.protocol import Window
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.refund_listing import first_moment
+from order_pipeline.sync.storing import shown_by
 from order_pipeline.sync.windows import changed_window, day_of, due_days, due_history_days, moved_watermark
 from order_pipeline.traffic.errors import BreakerOpenError, HeldBackError
 from order_pipeline.warehouse.database import in_transaction
@@ -26,7 +27,7 @@ from order_pipeline.warehouse.watermarks import (
     read_beginning,
     read_watermark,
 )
-from order_pipeline.warehouse.worklist import Depth, Said, depth, unknown_changes
+from order_pipeline.warehouse.worklist import Depth, Said, Shown, contradicted, depth, unknown_changes
 
 
 class DueWork(NamedTuple):
@@ -108,7 +109,7 @@ def _look(access: ShopAccess, engine: Engine) -> DueWork:
     def first_page(window: Window) -> _Page:
         page = next(iter(access.platform.changed_orders(window)))
         said = [Said(order.order_id, order.modified_at) for order in page.orders]
-        return _Page(said, len(page.rejected), page.has_more)
+        return _Page(said, len(page.rejected), page.has_more, shown_by([page]))
 
     return _changes(access, engine, ORDERS, INCREMENTS, now, watermark, waiting, first_page)
 
@@ -136,11 +137,12 @@ def _look_at_refunds(access: ShopAccess, engine: Engine) -> DueWork:
 
 
 class _Page(NamedTuple):
-    """The first page of a list of changes."""
+    """The first page of a list of changes; ``shown``: in which version it shows orders."""
 
     said: list[Said]
     rejected: int
     has_more: bool
+    shown: Sequence[Shown] = ()
 
 
 def _changes(
@@ -168,6 +170,7 @@ def _changes(
 
     def compare(connection: Connection) -> int:
         news = unknown_changes(connection, shop_id, page.said, subject=subject) + page.rejected
+        news += len(contradicted(connection, shop_id, page.shown))
         if not news and not page.has_more:
             move_watermark(connection, shop_id, moved, channel)
         return news
