@@ -154,9 +154,7 @@ class _Proof:
             quarantined = open_ids(connection, self._access.shop.id, subject=self._provable.stream.subject)
         near = {record_id: record._replace(is_altered=record_id in altered) for record_id, record in held.items()}
         inside = {
-            record_id: record
-            for record_id, record in near.items()
-            if record_id in also or start <= record.moment < end
+            record_id: record for record_id, record in near.items() if record_id in also or start <= record.moment < end
         }
         return _Held(inside, near, quarantined)
 
