@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 
 from order_pipeline import configuration
 from order_pipeline.configuration import Shop
+from order_pipeline.sandbox.marketplace import MESSAGE_REDELIVERY_SECONDS
 from order_pipeline.sandbox.shops import DEMO_SHOP
 from order_pipeline.sync.access import ShopAccess, open_shop
 from order_pipeline.warehouse import database, embedded, migrate
@@ -33,9 +34,9 @@ import sys
 from order_pipeline.sandbox.server import serve
 from order_pipeline.sandbox.settings import SandboxSettings
 orders, days, rate = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) or None
-live, speed = float(sys.argv[4]), float(sys.argv[5])
+live, speed, redelivery = map(float, sys.argv[4:7])
 serve(SandboxSettings(orders=orders, days=days, seed=1, calls_per_minute=rate, live_orders_per_second=live,
-                      live_life_speed=speed), port=0,
+                      live_life_speed=speed, message_redelivery_seconds=redelivery), port=0,
       on_ready=lambda url: print(url, flush=True))
 """
 
@@ -88,12 +89,20 @@ class Stage(NamedTuple):
 
 
 @contextmanager
-def stage(orders: int, days: int, calls_per_minute: int = 0, live: tuple[float, float] = (0.0, 1.0)) -> Iterator[Stage]:
+def stage(
+    orders: int,
+    days: int,
+    calls_per_minute: int = 0,
+    live: tuple[float, float] = (0.0, 1.0),
+    redelivery_seconds: float = MESSAGE_REDELIVERY_SECONDS,
+) -> Iterator[Stage]:
     """Serve synthetic orders (about 1.67 lines each) from a process of its own.
 
-    ``live``: orders that arrive a second, and how many times faster than real they live.
+    ``live``: orders that arrive a second, and how many times faster than real they live. ``redelivery_seconds``: how
+    long a message that nobody confirmed waits to come again.
     """
-    command = [sys.executable, "-c", SERVE, str(orders), str(days), str(calls_per_minute), *map(str, live)]
+    numbers = (orders, days, calls_per_minute, *live, redelivery_seconds)
+    command = [sys.executable, "-c", SERVE, *map(str, numbers)]
     sandbox = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         with tempfile.TemporaryDirectory(prefix="order-pipeline-bench-") as home:

@@ -134,7 +134,21 @@ def read_shops(path: Path, environment: Mapping[str, str] | None = None) -> tupl
         if shop.id in seen:
             raise ConfigurationError(f"{path}: shop id '{shop.id}' appears twice; give each shop an id of its own")
         seen.add(shop.id)
+    _require_one_budget(path, shops)
     return shops
+
+
+def _require_one_budget(path: Path, shops: tuple[Shop, ...]) -> None:
+    """Shops of one app share its budget: processes that reckon with different ones would break the smaller."""
+    first: dict[str, Shop] = {}
+    for shop in shops:
+        other = first.setdefault(shop.app_key, shop)
+        if other.calls_per_minute != shop.calls_per_minute:
+            said = (f"{each.calls_per_minute or 'none'} for shop '{each.id}'" for each in (other, shop))
+            raise ConfigurationError(
+                f"{path}: calls_per_minute of app_key {shop.app_key} is {' and '.join(said)}; the platform grants it "
+                f"to the app: write the same number for all shops of one app_key"
+            )
 
 
 def select_shops(shops: tuple[Shop, ...], ids: tuple[str, ...], *, named_by: str = "--shop") -> tuple[Shop, ...]:

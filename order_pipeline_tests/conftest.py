@@ -65,6 +65,11 @@ def _forget_the_disk(server: embedded.EmbeddedServer) -> None:
 @pytest.fixture
 def warehouse_url(postgres: embedded.EmbeddedServer) -> str:
     """The address of a fresh, migrated database."""
+    return fresh_database(postgres)
+
+
+def fresh_database(postgres: embedded.EmbeddedServer) -> str:
+    """Make a migrated database and return its address, for a test that needs several."""
     name = f"test_{next(_numbers)}"
     connection = psycopg2.connect(postgres.url("postgres").replace("+psycopg2", ""))
     connection.autocommit = True

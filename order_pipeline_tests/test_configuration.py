@@ -74,6 +74,19 @@ def test_a_shop_that_appears_twice_is_refused(tmp_path: Path) -> None:
         read(tmp_path, twice)
 
 
+def test_shops_of_one_app_name_one_budget(tmp_path: Path) -> None:
+    other = GOOD.split("shops:")[1].replace("id: a", "id: b")
+    assert len(read(tmp_path, GOOD + other)) == 2
+    unlimited = other.replace("    calls_per_minute: 600\n", "")
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path, GOOD + unlimited)
+    message = str(caught.value)
+    assert "600 for shop 'a' and none for shop 'b'; the platform grants it to the app" in message
+    assert "\n" not in message
+    # Apps of their own have budgets of their own.
+    assert len(read(tmp_path, GOOD + unlimited.replace("12345678", "87654321"))) == 2
+
+
 def test_an_unknown_shop_is_told_the_nearest_one(tmp_path: Path) -> None:
     shops = read(tmp_path, GOOD.replace("id: a", "id: main-shop"))
     with pytest.raises(ConfigurationError, match="no shop 'main-shp'; did you mean 'main-shop'"):

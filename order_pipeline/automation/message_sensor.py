@@ -31,6 +31,9 @@ from order_pipeline.warehouse.worklist import due_within
 MESSAGE_SECONDS = 5
 # A backlog is read for so long; Dagster ends a tick after sixty seconds, and the next one goes on.
 TICK_SECONDS = 10.0
+# Whatever hangs: calls are over by then, and what they did not bring comes again. The rest of the minute is for the
+# warehouse.
+CALLS_SECONDS = 40.0
 # A run has its first call out about so long after it was asked for: what is due by then is due for it.
 RUN_START_SECONDS = 3.0
 
@@ -50,11 +53,14 @@ def messages_sensor(
     """Read what came; start a run where details are due and none is at work; otherwise say what was found."""
     try:
         accesses = shops.open(warehouse.engine)
-        readings = read_messages(accesses, warehouse.engine, seconds=TICK_SECONDS)
+        readings = read_messages(accesses, warehouse.engine, seconds=TICK_SECONDS, calls_seconds=CALLS_SECONDS)
         due = _details_due(warehouse.engine, accesses)
     except (ConfigurationError, DatabaseUnreachableError) as error:
         return dg.SkipReason(str(error))
     said = "; ".join(reading.words for reading in readings)
+    if any(reading.withdrawn for reading in readings):
+        # Said once, and red: no call will be refused that would say it. What is due has its run with the next tick.
+        raise dg.Failure(said)
     at_work = runs_at_work(context.instance, DRAINING)
     if due and not at_work:
         counter = int(context.cursor or 0)

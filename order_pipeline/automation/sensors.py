@@ -3,6 +3,7 @@
 Belongs here: looking, cheaply, whether there is. Not here: doing it, messages (message_sensor.py).
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 import dagster as dg
@@ -23,6 +24,9 @@ from order_pipeline.warehouse.database import DatabaseUnreachableError
 POLL_SECONDS = 15
 # Messages bring refunds in seconds; the list is for what they leave out. Two calls a shop each time.
 REFUND_POLL_SECONDS = 120
+# Dagster ends a tick after sixty seconds. Whatever hangs: one shop's calls are over by then, and those of all, so that
+# a shop that does not answer takes neither the tick nor the turn of the others.
+SHOP_SECONDS, CALLS_SECONDS = 12.0, 40.0
 # Two of these at once would only list the same windows twice. A run for messages is none of them: in a busy shop one
 # is nearly always at work.
 LISTING = (load_history.name, sync_orders.name)
@@ -65,22 +69,34 @@ def _look(
     at_work = runs_at_work(context.instance, jobs)
     if at_work:
         return dg.SkipReason(f"run {at_work[0][:8]} is at work")
+    failure: ShopsFailedError | None = None
     try:
+        accesses = in_turn(shops.open(warehouse.engine), time.time_ns() // 1_000_000)
         works = for_each_shop(
-            shops.open(warehouse.engine),
+            accesses,
             warehouse.engine,
             lambda access: due(access, warehouse.engine),
             skipped=no_work,
+            seconds=CALLS_SECONDS,
+            shop_seconds=SHOP_SECONDS,
         )
     except (ConfigurationError, DatabaseUnreachableError) as error:
         return dg.SkipReason(str(error))
     except ShopsFailedError as error:
-        # A red tick is what a person sees; the shops that answered are looked at again in a moment.
-        raise dg.Failure(str(error)) from error
+        failure, works = error, list(error.reports)
     requests = requests_of(works, int(context.cursor or 0))
+    if failure and not requests:
+        # A red tick is what a person sees. Where the other shops have work, the run for it meets the same, and is red.
+        raise dg.Failure(str(failure)) from failure
     if not requests:
         return dg.SkipReason("nothing to do: " + "; ".join(work.explanation for work in works))
     return dg.SensorResult(run_requests=requests, cursor=str(int(context.cursor or 0) + len(requests)))
+
+
+def in_turn(accesses: Sequence[ShopAccess], turn: int) -> list[ShopAccess]:
+    """Return the shops, beginning with the one whose turn it is: whoever comes last may find the time used up. Pure."""
+    first = turn % len(accesses) if accesses else 0
+    return [*accesses[first:], *accesses[:first]]
 
 
 def run_requests(works: Sequence[DueWork], counter: int) -> list[dg.RunRequest]:

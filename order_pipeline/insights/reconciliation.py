@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import product
 from statistics import median
@@ -142,6 +142,23 @@ def statuses_to_count(held: Iterable[Held], countable: Collection[str], most: in
     """Return the statuses that most orders are in, of those that the platform can be asked for."""
     counts = Counter(order.status for order in held if order.status in countable)
     return tuple(sorted(counts, key=lambda status: (-counts[status], status))[:most])
+
+
+def quiet_second(placed: AbstractSet[datetime], first: datetime, step: timedelta, seconds: int) -> datetime | None:
+    """Return the second nearest to ``first``, itself included, in which no order was placed; None: all are busy.
+
+    Platforms do not say whether a window's ends belong to it. Where orders were placed just then, as at the midnight
+    that a sale begins with, a count with one of them and a count without it and with a missing one look the same. A
+    window that ends in quiet seconds can be read in one way only.
+
+    Args:
+        placed: when orders were placed, whole seconds.
+        first: where to begin.
+        step: one second, forwards or backwards.
+        seconds: how many to look at.
+
+    """
+    return next((moment for count in range(seconds) if (moment := first + count * step) not in placed), None)
 
 
 def disagreeing(

@@ -320,6 +320,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         published_at: when the platform published it; None: it does not say so readably.
         order_id: the order that changed; None: it announces no change of an order, or does not name it.
         refund_id: the refund that changed with it.
+        withdraws: whether it says that the seller took the app's authorisation back.
         content: what else it says, as JSON text without personal data; of one that could not be read what is left.
         problem: why it could not be read; None: it could.
 
@@ -336,6 +337,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     refund_id: str | None
     content: str
     problem: str | None
+    withdraws: bool = False
 
 
 class MessageBatch(msgspec.Struct, frozen=True, kw_only=True):

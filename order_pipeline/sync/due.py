@@ -5,8 +5,8 @@ Belongs here: looking. Not here: doing (listing, enrichment).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 from order_pipeline.platforms.protocol import Window
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.refund_listing import first_moment
+from order_pipeline.sync.storing import shown_by
 from order_pipeline.sync.windows import changed_window, day_of, due_days, due_history_days, moved_watermark
 from order_pipeline.traffic.errors import BreakerOpenError, HeldBackError
 from order_pipeline.warehouse.database import in_transaction
@@ -26,7 +27,10 @@ from order_pipeline.warehouse.watermarks import (
     read_beginning,
     read_watermark,
 )
-from order_pipeline.warehouse.worklist import Depth, Said, depth, unknown_changes
+from order_pipeline.warehouse.worklist import Depth, Said, Shown, contradicted, depth, unknown_changes
+
+# Of a probe only the answer counts: a page of little is enough.
+PROBE_SPAN = timedelta(minutes=1)
 
 
 class DueWork(NamedTuple):
@@ -100,15 +104,17 @@ def _look(access: ShopAccess, engine: Engine) -> DueWork:
         ),
     )
     if began is None or watermark is None:
+        _finish_probe(access, now)
         return DueWork(tuple(due_history_days(now, now, set())), (), f"shop {shop_id}: never loaded")
     history = due_history_days(began, now, loaded)
     if history:
+        _finish_probe(access, now)
         return DueWork(tuple(history), (), f"shop {shop_id}: {len(history)} days of the first load are missing")
 
     def first_page(window: Window) -> _Page:
         page = next(iter(access.platform.changed_orders(window)))
         said = [Said(order.order_id, order.modified_at) for order in page.orders]
-        return _Page(said, len(page.rejected), page.has_more)
+        return _Page(said, len(page.rejected), page.has_more, shown_by([page]))
 
     return _changes(access, engine, ORDERS, INCREMENTS, now, watermark, waiting, first_page)
 
@@ -124,6 +130,7 @@ def _look_at_refunds(access: ShopAccess, engine: Engine) -> DueWork:
         ),
     )
     if watermark is None:
+        _finish_probe(access, now)
         days = due_days(first_moment(now), now, overlap=access.shop.overlap)
         return DueWork((), tuple(days), f"shop {shop_id}: refunds were never loaded")
 
@@ -136,11 +143,12 @@ def _look_at_refunds(access: ShopAccess, engine: Engine) -> DueWork:
 
 
 class _Page(NamedTuple):
-    """The first page of a list of changes."""
+    """The first page of a list of changes; ``shown``: in which version it shows orders."""
 
     said: list[Said]
     rejected: int
     has_more: bool
+    shown: Sequence[Shown] = ()
 
 
 def _changes(
@@ -157,17 +165,21 @@ def _changes(
     shop_id = access.shop.id
     days = due_days(watermark, now, overlap=access.shop.overlap)
     if waiting.due:
+        _finish_probe(access, now)
         return DueWork((), tuple(days), f"shop {shop_id}: {waiting.due} {subject.name} wait for their details")
     if len(days) > 1:
+        _finish_probe(access, now)
         return DueWork((), tuple(days), f"shop {shop_id}: {days[0]} is not closed yet")
     window = changed_window(day_of(now), watermark, now, overlap=access.shop.overlap)
     if window is None:
+        _finish_probe(access, now)
         return DueWork((), (), f"shop {shop_id}: the day has just begun")
     page = first_page(window)
     moved = moved_watermark(watermark, window, now)
 
     def compare(connection: Connection) -> int:
         news = unknown_changes(connection, shop_id, page.said, subject=subject) + page.rejected
+        news += len(contradicted(connection, shop_id, page.shown))
         if not news and not page.has_more:
             move_watermark(connection, shop_id, moved, channel)
         return news
@@ -182,3 +194,14 @@ def _changes(
         f"shop {shop_id}: all {len(page.said)} changes of the last {access.shop.overlap_minutes} minutes before "
         f"{now:%T} are known, {waiting.later} {subject.name} wait for a later time",
     )
+
+
+def _finish_probe(access: ShopAccess, now: datetime) -> None:
+    """Ask for one page of the list where the breaker is open: the clock that was just asked was half a probe.
+
+    Whoever finds work without a list would take probe after probe and end none of them: in a busy shop, where details
+    are always waiting, the breaker would stay open for good.
+    """
+    breaker = access.gate.breaker
+    if breaker is not None and breaker.is_open():
+        next(iter(access.platform.changed_orders(Window(now - PROBE_SPAN, now))))

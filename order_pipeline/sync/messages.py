@@ -10,6 +10,7 @@ dies in between, the platform delivers again, and the same message is not stored
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,9 +22,12 @@ from sqlalchemy import Connection, Engine
 from order_pipeline.platforms.protocol import Message, MessageBatch
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.announcements import believed_publication, is_known, wait_seconds
+from order_pipeline.sync.renewal import command_for
 from order_pipeline.sync.sellers import introduce, route
 from order_pipeline.sync.storing import store_call_log
+from order_pipeline.sync.withdrawals import obey
 from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallError, ThrottledError
+from order_pipeline.traffic.time_limit import over_within
 from order_pipeline.warehouse.database import in_transaction, transaction
 from order_pipeline.warehouse.message_queues import (
     Seller,
@@ -73,7 +77,8 @@ class Reading(NamedTuple):
     ``announced``: orders put on the worklist; ``refunds_announced``: refunds put on theirs.
     ``strangers``: messages of sellers without a shop of ours.
     ``lag_seconds``: of the oldest new message, from publication to receipt. ``received_at``: the platform's time,
-    where anything came. ``hints``: shops that have no messages, and why. ``idle``: why nothing was read; ``is_well``:
+    where anything came. ``withdrawn``: shops that were paused because a seller took the authorisation back.
+    ``hints``: shops that have no messages, and why. ``idle``: why nothing was read; ``is_well``:
     whether that is as it should be. ``failure``: what stopped it; what was stored until then stands.
     """
 
@@ -87,6 +92,7 @@ class Reading(NamedTuple):
     lag_seconds: float | None = None
     received_at: datetime | None = None
     is_empty: bool = True
+    withdrawn: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     idle: str | None = None
     is_well: bool = True
@@ -101,6 +107,8 @@ class Reading(NamedTuple):
 
         What is not permitted is said and not red, as the channel may be missing for good; nor is a ban, which ends.
         """
+        if self.withdrawn:
+            return True
         return self.failure is not None and self.failure.retryable and not isinstance(self.failure, ThrottledError)
 
     @property
@@ -116,7 +124,11 @@ class Reading(NamedTuple):
                 said += f", {self.refunds_announced} refunds"
             if not self.is_empty:
                 said += ", more to come"
-        return "; ".join([f"{self.queue.name}: {said}", *self.hints])
+        paused = [
+            f"shop {shop_id} is paused, its seller withdrew the authorisation: {command_for(shop_id)}"
+            for shop_id in self.withdrawn
+        ]
+        return "; ".join([f"{self.queue.name}: {said}", *paused, *self.hints])
 
 
 class StoredBatch(NamedTuple):
@@ -129,6 +141,7 @@ class StoredBatch(NamedTuple):
     strangers: int
     lag_seconds: float | None
     refunds_announced: int
+    withdrawn: tuple[str, ...]
 
 
 def queues_of(accesses: Sequence[ShopAccess]) -> list[MessageQueue]:
@@ -140,12 +153,25 @@ def queues_of(accesses: Sequence[ShopAccess]) -> list[MessageQueue]:
     return [MessageQueue(app_key, group, tuple(members)) for (_, app_key, group), members in shared.items()]
 
 
-def read_messages(accesses: Sequence[ShopAccess], engine: Engine, *, seconds: float = READING_SECONDS) -> list[Reading]:
+def read_messages(
+    accesses: Sequence[ShopAccess],
+    engine: Engine,
+    *,
+    seconds: float = READING_SECONDS,
+    calls_seconds: float = math.inf,
+) -> list[Reading]:
     """Read the queues of these shops, each for itself: what stops one is in its reading, never raised.
+
+    Args:
+        accesses: the shops.
+        engine: the warehouse.
+        seconds: how long each queue is gone on with while there is more in it.
+        calls_seconds: when all calls have to be over, whatever hangs.
 
     Raises DatabaseUnreachableError without the warehouse.
     """
-    return [read_queue_of(queue, engine, seconds=seconds) for queue in queues_of(accesses)]
+    with over_within(calls_seconds):
+        return [read_queue_of(queue, engine, seconds=seconds) for queue in queues_of(accesses)]
 
 
 def read_queue_of(queue: MessageQueue, engine: Engine, *, seconds: float = READING_SECONDS) -> Reading:
@@ -242,6 +268,7 @@ def store_batch(queue: MessageQueue, sellers: Sequence[Seller], engine: Engine, 
         lags = [(batch.received_at - at).total_seconds() for _, at, _ in news]
         lag = max(0.0, *lags) if lags else None
         note_read(connection, queue.app_key, queue.group, lag)
+        withdrawn = obey(connection, queue.app_key, sellers, [message for message, _, _ in news])
         return StoredBatch(
             len(news),
             announced,
@@ -250,9 +277,13 @@ def store_batch(queue: MessageQueue, sellers: Sequence[Seller], engine: Engine, 
             sum(shop_id is None for _, _, shop_id in news),
             lag,
             refunds_announced,
+            tuple(withdrawn),
         )
 
-    return in_transaction(engine, store)
+    stored = in_transaction(engine, store)
+    for shop_id in stored.withdrawn:
+        logger.error("shop %s is paused: its seller withdrew the authorisation; %s", shop_id, command_for(shop_id))
+    return stored
 
 
 def _announce(
@@ -300,5 +331,6 @@ def _added(reading: Reading, batch: MessageBatch, stored: StoredBatch) -> Readin
         unknown_topics=reading.unknown_topics + stored.unknown_topics,
         strangers=reading.strangers + stored.strangers,
         lag_seconds=max(lags, default=None),
+        withdrawn=(*reading.withdrawn, *stored.withdrawn),
         received_at=batch.received_at if batch.messages else reading.received_at,
     )

@@ -28,6 +28,7 @@ from order_pipeline.insights.reconciliation import (
     Listed,
     compare,
     disagreeing,
+    quiet_second,
     statuses_to_count,
 )
 from order_pipeline.platforms.protocol import Window
@@ -54,6 +55,11 @@ MOST_ROUNDS = 3
 # Orders that the list lacks are asked for one by one; a list that lacks more than these is itself what is wrong.
 MOST_EXTRA_FETCHED = 100
 
+# A counted window ends in seconds without records, looked for so far beside the day's own. In the rush at the
+# beginning of a sale there may be none; then the day is listed.
+SECOND = timedelta(seconds=1)
+SECONDS_BESIDE = 60
+
 SAMPLE_SIZE = 10
 
 
@@ -66,10 +72,10 @@ class Reconciliation(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """The day as the warehouse holds it; ``edge`` adds the records of the second at its end."""
+    """The day as the warehouse holds it; ``near`` adds the records within a minute of it."""
 
     records: dict[str, Held]
-    edge: dict[str, Held]
+    near: dict[str, Held]
     quarantined: frozenset[str]
 
     @property
@@ -113,7 +119,6 @@ def reconcile_day(
     if window is None or window.end <= window.start + timedelta(seconds=1):
         return None
     proof = _Proof(access, engine, day, window, provable)
-    is_whole_day = window.end == day_window(day).end
     held = proof.look(frozenset())
     # Details that are just on their way are no difference, but counts would have to leave them out.
     if any(not order.is_whole for order in held.records.values()):
@@ -122,8 +127,8 @@ def reconcile_day(
     evidence = provable.weigh(access, engine, held.records)
     is_sound = not (evidence.altered or evidence.unproven or held.quarantined & held.records.keys())
     if not listed and is_sound and len(held.records) > MOST_LISTED and proof.counts_agree(held):
-        return proof.store(held, Difference(), Difference(), None, 0, is_whole_day)
-    return proof.by_list(evidence, is_whole_day)
+        return proof.store(held, Difference(), Difference(), None, 0)
+    return proof.by_list(evidence)
 
 
 class _Proof:
@@ -135,6 +140,7 @@ class _Proof:
         self._engine = engine
         self._day = day
         self._window = window
+        self._is_whole_day = window.end == day_window(day).end
         self._started = time.monotonic()
         self._calls_before = access.calls.total
         self._counted: dict[str | None, int] = {}
@@ -143,29 +149,45 @@ class _Proof:
         """Read what the warehouse holds of the day, and of the ids ``also``."""
         start, end = self._window.start, self._window.end
         with transaction(self._engine) as connection:
-            held = self._provable.held(connection, self._access.shop.id, self._window, also)
+            beside = SECONDS_BESIDE * SECOND
+            held = self._provable.held(connection, self._access.shop.id, Window(start - beside, end + beside), also)
             quarantined = open_ids(connection, self._access.shop.id, subject=self._provable.stream.subject)
-        edge = {
-            record_id: record._replace(is_altered=record_id in altered)
-            for record_id, record in held.items()
-            if record_id in also or start <= record.moment <= end
+        near = {record_id: record._replace(is_altered=record_id in altered) for record_id, record in held.items()}
+        inside = {
+            record_id: record for record_id, record in near.items() if record_id in also or start <= record.moment < end
         }
-        inside = {record_id: record for record_id, record in edge.items() if record_id in also or record.moment < end}
-        return _Held(inside, edge, quarantined)
+        return _Held(inside, near, quarantined)
 
     def counts_agree(self, held: _Held) -> bool:
         """Ask for the total and the totals of the largest statuses; ask again for those that disagree."""
         platform = self._access.platform
+        window = self._countable(held)
+        if window is None:
+            return False
+        counted = [record for record in held.near.values() if window.start <= record.moment <= window.end]
         statuses = statuses_to_count(held.records.values(), self._provable.countable(platform), STATUSES_COUNTED)
         wanted: Collection[str | None] = (TOTAL, *statuses)
         for _ in range(2):
-            self._counted |= {status: self._provable.count(platform, self._window, status) for status in wanted}
-            wanted = disagreeing(self._counted, list(held.edge.values()), self._window.start, self._window.end)
+            self._counted |= {status: self._provable.count(platform, window, status) for status in wanted}
+            wanted = disagreeing(self._counted, counted, window.start, window.end)
             if not wanted:
+                # What stands in the result is the day's own.
+                own = Counter(record.status for record in held.records.values())
+                own.subtract(record.status for record in counted)
+                for status in self._counted:
+                    self._counted[status] += own.total() if status is TOTAL else own[status]
                 return True
         return False
 
-    def by_list(self, evidence: Evidence, is_whole_day: bool) -> Reconciliation:
+    def _countable(self, held: _Held) -> Window | None:
+        """Return the day's window with its ends moved to seconds without records, None where there are none near."""
+        taken = {record.moment for record in held.near.values()}
+        start = quiet_second(taken, self._window.start, -SECOND, SECONDS_BESIDE)
+        # Of a day that is not over, the end is now: beyond it records would come while they are counted.
+        end = quiet_second(taken, self._window.end, SECOND if self._is_whole_day else -SECOND, SECONDS_BESIDE)
+        return Window(start, end) if start and end and start < end else None
+
+    def by_list(self, evidence: Evidence) -> Reconciliation:
         """List the day, locate what differs, fetch it anew, compare again."""
         listing = self._list()
         altered = evidence.altered
@@ -181,7 +203,7 @@ class _Proof:
             if difference == before:
                 # What this round did not mend, the same calls would not mend a moment later.
                 break
-        return self.store(first_held, first, difference, listing, rounds, is_whole_day)
+        return self.store(first_held, first, difference, listing, rounds)
 
     def store(
         self,
@@ -190,7 +212,6 @@ class _Proof:
         last: Difference,
         listing: _Listing | None,
         rounds: int,
-        is_whole_day: bool,
     ) -> Reconciliation:
         """Store what was found. ``held`` and ``first`` are of before the mending, ``last`` of after it."""
         unidentified = listing.unidentified if listing else 0
@@ -220,7 +241,7 @@ class _Proof:
             store_call_log(connection, calls)
 
         in_transaction(self._engine, store)
-        return Reconciliation(row, _sample(last if last.record_ids else first), is_whole_day)
+        return Reconciliation(row, _sample(last if last.record_ids else first), self._is_whole_day)
 
     def _list(self) -> _Listing:
         start, end = self._window.start, self._window.end

@@ -17,7 +17,7 @@ from order_pipeline.platforms.protocol import Message
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.traffic.errors import CallError
 from order_pipeline.warehouse.database import transaction
-from order_pipeline.warehouse.message_queues import Seller, note_nick, note_permit, read_sellers
+from order_pipeline.warehouse.message_queues import Seller, note_nick, note_permit, note_session, read_sellers
 
 # A permit ends when the seller authorises anew, or somebody cancels it; asking again costs a call a day.
 PERMIT_AGAIN_SECONDS = 86_400.0
@@ -55,12 +55,16 @@ def introduce(
     has not come by ``ends_at`` (monotonic) has it the next time.
     """
     by_id = {access.shop.id: access for access in accesses}
+    _note_sessions(app_key, accesses, engine)
     with transaction(engine) as connection:
         sellers = read_sellers(connection, app_key, list(by_id))
     for seller in sellers[: len(by_id)]:
         if time.monotonic() > ends_at:
             break
         platform = by_id[seller.shop_id].platform
+        # A shop that is left alone is asked nothing, and has its turn as soon as it goes on.
+        if (seller.permit_is_due or seller.ask_is_due) and by_id[seller.shop_id].hold:
+            continue
         if seller.permit_is_due:
             problem, again = None, PERMIT_AGAIN_SECONDS
             try:
@@ -87,3 +91,12 @@ def introduce(
         if seller.problem
     ]
     return sellers, hints
+
+
+def _note_sessions(app_key: str, accesses: Sequence[ShopAccess], engine: Engine) -> None:
+    """Note under which session each shop is known at this reading (withdrawals.py)."""
+    prints = {access.shop.id: access.session.fingerprint() for access in accesses if access.session}
+    with transaction(engine) as connection:
+        for shop_id, fingerprint in sorted(prints.items()):
+            if fingerprint:
+                note_session(connection, app_key, shop_id, fingerprint)

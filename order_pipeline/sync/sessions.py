@@ -156,6 +156,12 @@ class ShopSession:
             self._look()
             return self._held.row
 
+    def fingerprint(self) -> str | None:
+        """Return what tells the session that counts from others, None when there is none."""
+        with self._turn:
+            self._look()
+            return self._held.print
+
     def current_key(self) -> str:
         """Return the session key that counts, even of a paused shop: for a person who wants to try it."""
         with self._turn:

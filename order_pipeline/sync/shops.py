@@ -6,15 +6,18 @@ Belongs here: isolation between shops. Not here: the work.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.storing import store_call_log
 from order_pipeline.traffic.errors import CallError
+from order_pipeline.traffic.time_limit import over_within
 from order_pipeline.warehouse.database import in_transaction
 
 logger = logging.getLogger(__name__)
@@ -27,15 +30,17 @@ class ShopsFailedError(Exception):
 
     Attributes:
         errors: what stopped each shop, by its id.
+        reports: of the other shops.
         retryable: whether doing it all again may help at least one of them.
 
     """
 
-    def __init__(self, errors: dict[str, CallError], worked: int) -> None:
+    def __init__(self, errors: dict[str, CallError], reports: Sequence[Any]) -> None:
         self.errors = errors
+        self.reports = reports
         self.retryable = any(error.retryable for error in errors.values())
         named = "; ".join(f"shop {shop_id}: {error}" for shop_id, error in errors.items())
-        super().__init__(f"{len(errors)} of {len(errors) + worked} shops failed: {named}")
+        super().__init__(f"{len(errors)} of {len(errors) + len(reports)} shops failed: {named}")
 
 
 def for_each_shop(
@@ -44,17 +49,21 @@ def for_each_shop(
     work: Callable[[ShopAccess], Report],
     *,
     skipped: Callable[[ShopAccess, str], Report] | None = None,
+    seconds: float = math.inf,
+    shop_seconds: float = math.inf,
 ) -> list[Report]:
     """Do the work for every shop and return the reports.
 
     A shop that is paused or was never authorised is passed over without a call; ``skipped`` makes a report of it and
-    the reason, otherwise there is none.
+    the reason, otherwise there is none. All calls that the work makes in this thread are over within ``seconds``,
+    those of each shop within ``shop_seconds``; later ones fail.
 
     Raises ShopsFailedError after the last shop, if any failed; errors that concern all shops alike (the
     warehouse, the key of stored tokens, a bug) are raised at once.
     """
     reports: list[Report] = []
     errors: dict[str, CallError] = {}
+    ends_at = time.monotonic() + seconds
     for access in accesses:
         reason = access.ready()
         if reason:
@@ -63,7 +72,8 @@ def for_each_shop(
                 reports.append(skipped(access, reason))
             continue
         try:
-            reports.append(work(access))
+            with over_within(min(shop_seconds, ends_at - time.monotonic())):
+                reports.append(work(access))
         except CallError as error:
             # Its message is made for people; a traceback would bury it.
             logger.error("shop %s: %s", access.shop.id, error)  # noqa: TRY400
@@ -72,5 +82,5 @@ def for_each_shop(
             calls = access.calls.drain()
             in_transaction(engine, partial(store_call_log, calls=calls))
     if errors:
-        raise ShopsFailedError(errors, len(reports))
+        raise ShopsFailedError(errors, reports)
     return reports

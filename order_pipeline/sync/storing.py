@@ -21,7 +21,7 @@ from order_pipeline.warehouse.merging import Refused, Source
 from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, merge_orders
 from order_pipeline.warehouse.quarantine import QuarantinedRecord, quarantine, settle_loaded
 from order_pipeline.warehouse.raw import RawPage, store_pages
-from order_pipeline.warehouse.worklist import Said, say_changed
+from order_pipeline.warehouse.worklist import Said, Shown, contradicted, say_anyway, say_changed
 
 DETAIL = "detail"
 
@@ -65,7 +65,17 @@ def store_list_pages(connection: Connection, access: ShopAccess, channel: str, p
     said = [Said(order.order_id, order.modified_at) for page in pages for order in page.orders]
     said += [Said(held.order_id, held.modified_at or held.sent_at) for held in rejected if held.order_id]
     changed = say_changed(connection, shop.id, channel, said)
+    changed += say_anyway(connection, shop.id, channel, contradicted(connection, shop.id, shown_by(pages)))
     return Stored(sum(len(page.orders) + len(page.rejected) for page in pages), changed, len(rejected))
+
+
+def shown_by(pages: Sequence[OrderPage]) -> list[Shown]:
+    """Return what pages of a list show, for the comparison with details of the same second."""
+    return [
+        Shown(order.order_id, order.modified_at, order.status, page.answer.sent_at)
+        for page in pages
+        for order in page.orders
+    ]
 
 
 def store_details(connection: Connection, access: ShopAccess, details: Sequence[OrderDetail]) -> StoredDetails:

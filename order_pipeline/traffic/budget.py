@@ -127,8 +127,8 @@ class Budget:
         Args:
             engine: of the database that all processes share.
             app_key: whose budget.
-            calls_per_minute: what the platform grants it; None: no limit, then no statement is run at all and a ban
-                is known to this process only.
+            calls_per_minute: what the platform grants it; None: no limit, then only bans are asked for, by one
+                statement in LOOK_SECONDS.
 
         """
         self.app_key = app_key
@@ -162,6 +162,8 @@ class Budget:
         deadline = began + min(patience_seconds, LONGEST_WAIT_SECONDS)
         self._obey_known_ban(attempted, deadline)
         if self._interval is None:
+            while time.monotonic() - self._looked_at > LOOK_SECONDS:
+                self._look(attempted, deadline)
             return time.monotonic() - began
         if not self._turn.acquire(timeout=max(0.0, deadline - began)):
             raise self._too_many(attempted, patience_seconds)
@@ -181,21 +183,18 @@ class Budget:
         """
         banned_until = time.monotonic() + seconds
         self._note_ban(banned_until)
-        if self._interval is not None:
-            parameters = {"app_key": self.app_key, "seconds": seconds}
-            self._side.execute(_BAN, parameters, attempted=f"telling all processes of the ban of app {self.app_key}")
-            # Once more: a departure granted just before it was stored may have said that there is none.
-            self._note_ban(banned_until)
+        parameters = {"app_key": self.app_key, "seconds": seconds}
+        self._side.execute(_BAN, parameters, attempted=f"telling all processes of the ban of app {self.app_key}")
+        # Once more: a look or a departure granted just before it was stored may have said that there is none.
+        self._note_ban(banned_until)
 
     def banned_until(self) -> datetime | None:
-        """Return the end of the ban that holds, aware, None without one or without a limit.
+        """Return the end of the ban that holds, aware, None without one.
 
         Raises:
             TransientError: the database does not answer.
 
         """
-        if self._interval is None:
-            return None
         rows = self._side.execute(
             _BANNED_UNTIL, {"app_key": self.app_key}, attempted=f"looking for a ban of app {self.app_key}"
         )
@@ -276,13 +275,13 @@ class Budget:
         return float(wait)
 
     def _obey_known_ban(self, attempted: str, deadline: float) -> None:
-        """Sleep through a ban if it ends before the deadline, else raise HeldBackError."""
+        """Raise HeldBackError for a ban that outlasts the deadline; without a limit, sleep through a shorter one."""
         now = time.monotonic()
         if now >= self._banned_until:
             return
         if self._banned_until > deadline:
             # Not from memory: a person may have lifted it.
-            if self._interval is not None and now - self._looked_at > LOOK_SECONDS:
+            if now - self._looked_at > LOOK_SECONDS:
                 return
             raise self._banned(attempted, self._banned_until - now)
         if self._interval is None:

@@ -25,8 +25,13 @@ from order_pipeline.traffic.errors import (
     TransientError,
 )
 from order_pipeline.traffic.retry import DEFAULT_RETRY, RetrySettings, call_with_retry
+from order_pipeline.traffic.time_limit import seconds_left
 
 logger = logging.getLogger(__name__)
+
+# An attempt with less time than this would only be counted as a failure of the platform.
+LEAST_SECONDS = 1.0
+COMES_AGAIN = "it has its turn when this work is done again; what took so long is named by the calls before it"
 
 T = TypeVar("T")
 
@@ -82,11 +87,13 @@ class Gate:
 
         def attempt() -> T:
             nonlocal waited
+            if seconds_left() < LEAST_SECONDS:
+                raise TransientError(attempted, "the time for it was up before it began", remedy=COMES_AGAIN)
             if prepare:
                 prepare()
             admission = self.breaker.admit(kind, attempted) if self.breaker else Admission(kind)
             if self.budget:
-                waited += self.budget.acquire(attempted, patience_seconds)
+                waited += self.budget.acquire(attempted, min(patience_seconds, seconds_left()))
             try:
                 answer = make()
             except ThrottledError as error:

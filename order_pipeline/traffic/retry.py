@@ -19,6 +19,7 @@ import msgspec
 import tenacity
 
 from order_pipeline.traffic.errors import BreakerOpenError, CallError, HeldBackError, ThrottledError
+from order_pipeline.traffic.time_limit import seconds_left
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +68,8 @@ def call_with_retry(
 
     A call that was held back by the budget or the breaker is not made again: they know when the next one makes
     sense, and it is beyond a call's patience. Waits are exponential with full jitter (uniform between zero and the
-    bound). A ThrottledError waits for its ban instead. When the next wait would end behind the deadline the error is
-    raised at once.
+    bound). A ThrottledError waits for its ban instead. When the next wait would end behind the deadline, or behind the
+    thread's time limit, the error is raised at once.
 
     Args:
         call: the call; has to be safe to repeat.
@@ -93,7 +94,8 @@ def call_with_retry(
 
     def stop(state: tenacity.RetryCallState) -> bool:
         ready_at = monotonic() + state.upcoming_sleep
-        return state.attempt_number >= settings.attempts or ready_at - began > settings.deadline_seconds
+        is_late = ready_at - began > settings.deadline_seconds or state.upcoming_sleep >= seconds_left()
+        return is_late or state.attempt_number >= settings.attempts
 
     def report(state: tenacity.RetryCallState) -> None:
         logger.warning(

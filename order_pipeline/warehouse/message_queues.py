@@ -184,3 +184,44 @@ def note_seller_id(connection: Connection, app_key: str, shop_id: str, seller_id
         text("UPDATE sync.message_seller SET seller_id = :seller_id WHERE app_key = :app_key AND shop_id = :shop_id"),
         {"app_key": app_key, "shop_id": shop_id, "seller_id": seller_id},
     )
+
+
+class KnownSession(NamedTuple):
+    """A shop's session: what tells it from others, and since when it is known."""
+
+    fingerprint: str
+    since: datetime
+
+
+def note_session(connection: Connection, app_key: str, shop_id: str, fingerprint: str) -> None:
+    """Note the session that counts now; the same one again writes nothing."""
+    connection.execute(
+        text("""
+            INSERT INTO sync.message_seller AS held (app_key, shop_id, session_fingerprint, session_since)
+            VALUES (:app_key, :shop_id, :fingerprint, now())
+            ON CONFLICT (app_key, shop_id) DO UPDATE
+            SET session_fingerprint = excluded.session_fingerprint, session_since = excluded.session_since
+            WHERE held.session_fingerprint IS DISTINCT FROM excluded.session_fingerprint
+        """),
+        {"app_key": app_key, "shop_id": shop_id, "fingerprint": fingerprint},
+    )
+
+
+def read_session(connection: Connection, app_key: str, shop_id: str) -> KnownSession | None:
+    """Return the session that the last reading found, None before the first."""
+    row = connection.execute(
+        text("""
+            SELECT session_fingerprint, session_since FROM sync.message_seller
+            WHERE app_key = :app_key AND shop_id = :shop_id AND session_fingerprint IS NOT NULL
+        """),
+        {"app_key": app_key, "shop_id": shop_id},
+    ).one_or_none()
+    return KnownSession(*row) if row else None
+
+
+def ask_permit_again(connection: Connection, app_key: str, shop_id: str) -> None:
+    """Let the shop's permit be asked for at the next reading: it ended."""
+    connection.execute(
+        text("UPDATE sync.message_seller SET permit_at = '-infinity' WHERE app_key = :app_key AND shop_id = :shop_id"),
+        {"app_key": app_key, "shop_id": shop_id},
+    )

@@ -35,6 +35,15 @@ class Said(NamedTuple):
     modified: datetime
 
 
+class Shown(NamedTuple):
+    """A list that was asked for at that platform time shows an order in some version."""
+
+    order_id: str
+    modified: datetime
+    status: str
+    asked_at: datetime
+
+
 class Announced(NamedTuple):
     """A message says that a record changed, at or before that platform time. It is not done before ``in_seconds``."""
 
@@ -192,6 +201,35 @@ def unknown_changes(connection: Connection, shop_id: str, said: Iterable[Said], 
         },
     ).scalar()
     return int(count or 0)
+
+
+def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -> list[Said]:
+    """Return the orders whose details in the tables, of the very second that a later list shows, have another status.
+
+    Of two changes in one second, details that lag behind can show the first, and ``modified`` does not tell. Orders
+    that are on the worklist are left out: their details are fetched again as it is.
+    """
+    rows = list(shown)
+    found = connection.execute(
+        text("""
+            SELECT DISTINCT s.order_id, s.modified
+            FROM unnest(cast(:order_ids AS text[]), cast(:modified AS timestamptz[]), cast(:statuses AS text[]),
+                        cast(:asked AS timestamptz[])) AS s (order_id, modified, status, asked_at)
+            JOIN core.orders o ON o.shop_id = :shop_id AND o.order_id = s.order_id
+            WHERE o.source = 'detail' AND o.detail_modified_at = s.modified AND o.status <> s.status
+              AND o.sent_at < s.asked_at
+              AND NOT EXISTS (SELECT FROM sync.pending_order p
+                              WHERE p.shop_id = :shop_id AND p.order_id = s.order_id)
+        """),
+        {
+            "shop_id": shop_id,
+            "order_ids": [row.order_id for row in rows],
+            "modified": [row.modified for row in rows],
+            "statuses": [row.status for row in rows],
+            "asked": [row.asked_at for row in rows],
+        },
+    )
+    return [Said(*row) for row in found]
 
 
 @contextmanager

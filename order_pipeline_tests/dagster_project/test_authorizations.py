@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
 from order_pipeline.automation.authorizations import authorizations_sensor
+from order_pipeline.automation.message_sensor import messages_sensor
 from order_pipeline.definitions import build_defs
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sandbox.authorization import AuthorizationRules, TokenLifetimes
@@ -151,3 +152,21 @@ def test_no_day_of_a_paused_shop_is_called_equal(
     assert "not asked, as they are paused or not authorised (order-pipeline status): demo-shop" in str(
         check.description
     )
+
+
+def test_a_withdrawal_that_a_message_tells_is_one_red_tick_and_then_a_reason(
+    defs: dg.Definitions, instance: dg.DagsterInstance, play: Play
+) -> None:
+    def listen() -> object:
+        with dg.build_sensor_context(instance=instance, resources=dict(defs.resources or {})) as context:
+            return messages_sensor(context)
+
+    assert isinstance(listen(), dg.SkipReason)
+    play.clock.advance(900)
+    play.marketplace.revoke_authorization(DEMO_SHOP.id)
+    with pytest.raises(dg.Failure, match="shop demo-shop is paused, its seller withdrew the authorisation"):
+        listen()
+    assert isinstance(listen(), dg.SkipReason)
+    event = evaluation(look(defs, instance, None))
+    assert not event.passed
+    assert "withdrew the authorisation" in str(event.description)

@@ -18,6 +18,7 @@ from order_pipeline.insights.reconciliation import (
     compare,
     disagreeing,
     is_unusually_quiet,
+    quiet_second,
     statuses_to_count,
 )
 
@@ -171,3 +172,12 @@ def test_the_statuses_with_most_orders_are_counted_if_the_platform_can_count_the
 )
 def test_a_day_is_quiet_only_beside_busy_ones(expected: int, before: list[int], quiet: bool) -> None:
     assert is_unusually_quiet(expected, before) is quiet
+
+
+def test_a_quiet_second_is_the_nearest_one_without_orders() -> None:
+    second = timedelta(seconds=1)
+    placed = {START, START + second, START + 3 * second}
+    assert quiet_second(placed, START, second, 60) == START + 2 * second
+    assert quiet_second(placed, START, -second, 60) == START - second
+    assert quiet_second(placed, START - second, second, 60) == START - second
+    assert quiet_second(placed, START, second, 2) is None

@@ -16,6 +16,7 @@ from order_pipeline.traffic.breaker import Breaker
 from order_pipeline.traffic.errors import CallError
 from order_pipeline.traffic.gate import Gate
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.worklist import Said, say_anyway
 from order_pipeline_tests.conftest import Play
 from order_pipeline_tests.proving import pass_over, proof
 
@@ -108,6 +109,34 @@ def test_while_the_breaker_is_open_one_full_pull_an_hour_keeps_the_tables_right(
     for number in range(5):
         minute(play, engine, access, number)
         now_due(engine)
+    assert not breaker.is_open()
+    play.clock.advance(30)
+    pass_over(engine, access)
+    now_due(engine)
+    drain(access, engine)
+    found = proof(engine, access, play.server.url)
+    assert found.equal, found.examples
+
+
+def test_a_shop_that_always_has_details_to_fetch_closes_its_breaker_too(engine: Engine, play: Play) -> None:
+    """A look that finds work without asking for a list has to try the list all the same, or no probe ever ends."""
+    access = gated(play, engine)
+    breaker = access.gate.breaker
+    assert breaker is not None
+    pass_over(engine, access)
+    play.marketplace.faults.switch_on(Fault(name="http_error", rate=1.0))
+    for number in range(8):
+        minute(play, engine, access, number)
+    assert breaker.is_open()
+    play.marketplace.faults.clear()
+    for _ in range(4 * 4):
+        with transaction(engine) as connection:
+            known = connection.execute(text("SELECT order_id, modified_at FROM core.orders LIMIT 3")).all()
+            say_anyway(connection, access.shop.id, "messages", [Said(*row) for row in known])
+        play.clock.advance(15)
+        work = due_work(access, engine)
+        poll(access, engine, work.changed_days)
+        drain(access, engine)
     assert not breaker.is_open()
     play.clock.advance(30)
     pass_over(engine, access)

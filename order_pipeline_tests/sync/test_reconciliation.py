@@ -320,6 +320,39 @@ def test_a_platform_that_does_not_stand_still_is_caught_up_with(engine: Engine, 
     assert truth.stale == truth.duplicated == 0, truth.examples
 
 
+@pytest.mark.parametrize("play", [{"orders": 2_400, "days": 2}], indirect=True)
+def test_an_order_placed_at_midnight_hides_no_missing_one(engine: Engine, play: Play) -> None:
+    """As when a sale begins: counted with the day or not, it would make up for the one that is missing."""
+    access = play.access()
+    today, tomorrow = NOON.date(), NOON.date() + timedelta(days=1)
+    play.clock.advance(12 * 3600)
+    midnight = str(play.marketplace.place_order(SHOP))
+    play.clock.advance(3600)
+    for day in (today, tomorrow):
+        load(engine, access, day)
+    with transaction(engine) as connection:
+        same_status = text("""
+            SELECT o.order_id FROM core.orders o JOIN core.orders m USING (status)
+            WHERE m.order_id = :midnight AND (o.created_at AT TIME ZONE 'Asia/Shanghai')::date = :today LIMIT 1
+        """)
+        gone = connection.execute(same_status, {"midnight": midnight, "today": today}).scalar_one()
+        created = "SELECT created_at FROM core.orders WHERE order_id = :midnight"
+        placed_at = connection.execute(text(created), {"midnight": midnight}).scalar_one()
+    assert placed_at == day_window(today).end
+    right = reconcile_day(access, engine, today, access.platform.now())
+    assert right is not None
+    assert not right.row.listed
+    assert right.row.equal
+    assert right.row.totals["platform"]["others"] >= 0
+    assert sum(right.row.totals["platform"].values()) == right.row.expected == len(order_ids(engine, today))
+    for statement in DELETE:
+        execute(engine, statement, [gone])
+    found = reconcile_day(access, engine, today, access.platform.now())
+    assert found is not None
+    assert (found.row.missing, found.row.refilled, found.row.equal) == (1, 1, True)
+    assert proof(engine, access, play.server.url, created_from=str(today)).equal
+
+
 @pytest.mark.parametrize(
     ("play", "kind"), [({"orders": 1_000, "days": 2}, kind) for kind in ("more", "less", "either")], indirect=["play"]
 )

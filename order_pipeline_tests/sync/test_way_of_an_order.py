@@ -297,3 +297,23 @@ def test_three_hundred_changes_in_one_second_are_all_found(engine: Engine, play:
     pass_over(engine, access)
     found = proof(engine, access, play.server.url)
     assert found.equal, found.examples
+
+
+def test_a_status_that_changed_twice_in_one_second_is_told_by_the_list(engine: Engine, play: Play) -> None:
+    """Details that lagged behind show the first of the two changes, with the second that the list shows, too."""
+    access = play.access()
+    pass_over(engine, access)
+    new = str(play.marketplace.place_order("demo-shop"))
+    play.clock.advance(30)
+    pass_over(engine, access)
+    assert not due_work(access, engine).changed_days
+    with transaction(engine) as connection:
+        lagging = "UPDATE core.orders SET status = 'TRADE_NO_CREATE_PAY' WHERE order_id = :new"
+        connection.execute(text(lagging), {"new": new})
+    play.clock.advance(15)
+    assert "1 changes since" in due_work(access, engine).explanation
+    details = access.calls.total_by_method["taobao.trade.fullinfo.get"]
+    pass_over(engine, access)
+    assert access.calls.total_by_method["taobao.trade.fullinfo.get"] == details + 1
+    assert proof(engine, access, play.server.url).equal
+    assert not due_work(access, engine).changed_days

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _TRADE = "taobao_trade_"
 _REFUND = "taobao_refund_"
+_WITHDRAWAL = "taobao_top_AuthCancel"
 
 
 def _names(prefix: str, endings: str) -> list[str]:
@@ -50,7 +51,7 @@ TOPICS = frozenset(
             "Add Upshelf Downshelf Delete Update ZeroStock SkuZeroStock StockChanged",
         ),
         "taobao_logistics_LogsticDetailTrace",  # sic
-        "taobao_top_AuthCancel",
+        _WITHDRAWAL,
     ]
 )
 # What these families are about is an order, whatever happened to it: also in topics that are not known yet. A parcel
@@ -116,6 +117,7 @@ def parse_message(record: object) -> Message:
         refund_id=refund_id,
         content=content,
         problem="; ".join(problems) or None,
+        withdraws=topic == _WITHDRAWAL,
     )
 
 

@@ -30,6 +30,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from order_pipeline.traffic.errors import CallerError, CallError, MalformedAnswerError, TransientError
+from order_pipeline.traffic.time_limit import seconds_left
 
 # A gateway that does not take a connection within this is not there.
 CONNECT_SECONDS = 5.0
@@ -37,6 +38,8 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 # From the request to the last byte, whatever trickles in between.
 TOTAL_SECONDS = 30.0
+# What is left of a time limit may be nothing, and a timeout of nothing is refused as a mistake.
+SHORTEST_SECONDS = 0.1
 # A hundred orders are about 0.2 MB; an answer as large as this is no page, and it has to fit our memory.
 LARGEST_BODY = 64 * 1024 * 1024
 CHUNK = 256 * 1024
@@ -188,8 +191,10 @@ class Transport:
 
     def _post(self, form: bytes) -> Reply:
         limits = self._limits
-        _deadline.over_at = time.monotonic() + limits.total_seconds
-        _deadline.read_seconds = limits.read_seconds
+        total_seconds = min(limits.total_seconds, max(seconds_left(), SHORTEST_SECONDS))
+        read_seconds = min(limits.read_seconds, total_seconds)
+        _deadline.over_at = time.monotonic() + total_seconds
+        _deadline.read_seconds = read_seconds
         send, settings = self._connected()
         request = requests.PreparedRequest()
         request.method = "POST"
@@ -205,7 +210,9 @@ class Transport:
         )
         request.body = form
         request.hooks = {"response": []}
-        response = send(request, stream=True, timeout=(limits.connect_seconds, limits.read_seconds), **settings)
+        response = send(
+            request, stream=True, timeout=(min(limits.connect_seconds, total_seconds), read_seconds), **settings
+        )
         try:
             body = self._read(response.raw)
         except BaseException:

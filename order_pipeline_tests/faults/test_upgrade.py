@@ -1,0 +1,87 @@
+"""An upgrade in the middle of work: the schema grows under workers of the older version, or two migrate at once."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, text
+
+from order_pipeline.sync.messages import read_messages
+from order_pipeline.warehouse.database import connect, transaction
+from order_pipeline.warehouse.embedded import EmbeddedServer
+from order_pipeline.warehouse.migrate import SchemaError, require_current, upgrade
+from order_pipeline_tests.conftest import Play
+from order_pipeline_tests.proving import now_due, pass_over, proof
+
+
+def test_those_who_migrate_at_once_make_one_schema(postgres: EmbeddedServer) -> None:
+    name = f"migrated_{uuid.uuid4().hex[:8]}"
+    postgres.create_database(name)
+    engines = [connect(postgres.url(name)) for _ in range(3)]
+    together = threading.Barrier(len(engines))
+
+    def migrate(engine: Engine) -> str | None:
+        together.wait()
+        return upgrade(engine)
+
+    with ThreadPoolExecutor() as threads:
+        reached = list(threads.map(migrate, engines))
+    assert sum(version is not None for version in reached) == 1
+    for engine in engines:
+        require_current(engine)
+        engine.dispose()
+
+
+@pytest.mark.parametrize("play", [{"orders": 200}], indirect=True)
+def test_a_schema_that_grows_under_an_older_worker_loses_nothing(
+    engine: Engine, warehouse_url: str, play: Play
+) -> None:
+    """Steps only add: a worker of the version before goes on, until its next start says that it is too old."""
+    with transaction(engine) as connection:
+        tables = list(
+            connection.execute(
+                text("""
+                    SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+                    WHERE schemaname IN ('raw', 'core', 'sync') AND tablename <> 'alembic_version' ORDER BY 1
+                """)
+            ).scalars()
+        )
+    assert len(tables) > 10
+    newer = connect(warehouse_url)
+    stopped = threading.Event()
+    steps: list[str] = []
+
+    def migrate() -> None:
+        """Add a column to every table, one step after the other, while the worker is at it."""
+        while not stopped.is_set() and len(steps) < 200:
+            table = tables[len(steps) % len(tables)]
+            with transaction(newer) as connection:
+                connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+                column = f"later_{len(steps)}"
+                connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column} text NOT NULL DEFAULT 'new'"))
+            steps.append(table)
+        with transaction(newer) as connection:
+            connection.execute(text("UPDATE sync.alembic_version SET version_num = '9999'"))
+
+    with ThreadPoolExecutor() as threads:
+        migration = threads.submit(migrate)
+        access = play.access()
+        for _ in range(3):
+            pass_over(engine, access)
+            read_messages([access], engine)
+            play.marketplace.place_order("demo-shop")
+            play.clock.advance(30)
+        pass_over(engine, access)
+        now_due(engine)
+        pass_over(engine, access)
+        stopped.set()
+        migration.result()
+    assert len(steps) > len(tables)
+    found = proof(engine, access, play.server.url)
+    assert found.equal, found.examples
+    with pytest.raises(SchemaError, match=r"9999.*upgrade order_pipeline"):
+        upgrade(engine)
+    newer.dispose()
