@@ -1,0 +1,96 @@
+"""What one sees of a running stack from outside: its runs, its tables against the platform, its calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, text
+
+from order_pipeline.commands.proof import Proof, compare, read_truth
+from order_pipeline.configuration import with_driver
+from order_pipeline.sandbox.shops import DEMO_SHOP
+from order_pipeline.warehouse.database import connect, transaction
+from order_pipeline_tests.deployment.stack import Stack
+
+RUNS = """query Runs($filter: RunsFilter) { runsOrError(filter: $filter, limit: 500) { ... on Runs { results {
+    runId jobName status creationTime startTime endTime parentRunId tags { key value } } } } }"""
+BACKFILL = """mutation Backfill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+SELECTOR = {"repositoryLocationName": "order_pipeline", "repositoryName": "__repository__"}
+
+
+class Run(NamedTuple):
+    """A run as Dagster's own API shows it; times in seconds since 1970."""
+
+    run_id: str
+    job: str
+    status: str
+    created: float
+    began: float | None
+    ended: float | None
+    parent: str | None
+    tags: dict[str, str]
+
+
+def runs(stack: Stack, **filters: Any) -> list[Run]:
+    """The runs, newest first."""
+    found = stack.graphql(RUNS, filter=filters)["runsOrError"]["results"]
+    return [
+        Run(
+            run["runId"],
+            run["jobName"],
+            run["status"],
+            run["creationTime"],
+            run["startTime"],
+            run["endTime"],
+            run["parentRunId"],
+            {tag["key"]: tag["value"] for tag in run["tags"]},
+        )
+        for run in found
+    ]
+
+
+def launch_backfill(stack: Stack, job: str, days: list[str]) -> str:
+    """Ask for a backfill as the UI's button does; return its id."""
+    params = {
+        "selector": {"repositorySelector": SELECTOR, "partitionSetName": f"{job}_partition_set"},
+        "partitionNames": days,
+    }
+    answer = stack.graphql(BACKFILL, params=params)["launchPartitionBackfill"]
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+    return str(answer["backfillId"])
+
+
+def warehouse(stack: Stack) -> Engine:
+    """The warehouse, by the very address that the services have."""
+    return connect(with_driver(stack.environment("code")["ORDER_PIPELINE_DATABASE_URL"]))
+
+
+def count(engine: Engine, query: str) -> int:
+    with transaction(engine) as connection:
+        return int(connection.execute(text(query)).scalar_one())
+
+
+def until(what: str, condition: Callable[[], Any], within: float) -> float:
+    """Wait for a condition; return how long that took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < within, f"{what}: not within {within:.0f} s"
+        time.sleep(0.5)
+    return time.monotonic() - began
+
+
+def until_equal(stack: Stack, engine: Engine, within: float) -> Proof:
+    """Wait until every order that the platform knows now is in the tables as it is, or as it became since."""
+    deadline = time.monotonic() + within
+    before = read_truth(stack.url("sandbox"), DEMO_SHOP.id)
+    while True:
+        after = read_truth(stack.url("sandbox"), DEMO_SHOP.id)
+        with transaction(engine) as connection:
+            found = compare(connection, DEMO_SHOP.id, before, after)
+        if found.equal:
+            return found
+        assert time.monotonic() < deadline, found.examples
+        time.sleep(2)
