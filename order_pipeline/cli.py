@@ -473,7 +473,9 @@ def metrics(host: str, port: int) -> None:
     help="How many times faster than real the lives of newly arriving orders are.",
 )
 @click.option(
-    "--calls-per-minute", type=click.IntRange(1), help="What it grants an app key; more is refused. No limit if left out."
+    "--calls-per-minute",
+    type=click.IntRange(1),
+    help="What it grants an app key; no limit if left out.",
 )
 @click.option("--parent", type=int, hidden=True, help="End when this process does.")
 def sandbox(host: str, port: int, allow_remote: bool, parent: int | None, **choice: Any) -> None:

@@ -27,7 +27,7 @@ def _address(variable: str) -> str:
     return address
 
 
-app = make_app(
+app = make_app(  # type: ignore[no-untyped-call]
     {
         "broker": _address(BROKER),
         "backend": _address(RESULTS),

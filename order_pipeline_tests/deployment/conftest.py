@@ -1,4 +1,4 @@
-"""What the tests of the whole deployment share. They take minutes, so they run on demand: make test-stack, test-celery."""
+"""What the tests of the whole deployment share. They take minutes: make test-stack, make test-celery."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def programs() -> Iterator[Path]:
-    """The programs of the image, made by the Dockerfile's own instructions; ORDER_PIPELINE_IMAGE keeps and reuses it."""
+    """The image's programs, made by the Dockerfile's instructions; ORDER_PIPELINE_IMAGE keeps them."""
     kept = os.environ.get("ORDER_PIPELINE_IMAGE")
     if kept:
         if not (Path(kept) / "venv").exists():

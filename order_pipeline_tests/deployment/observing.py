@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, text
@@ -11,6 +12,7 @@ from sqlalchemy import Engine, text
 from order_pipeline.commands.proof import Proof, compare, read_truth
 from order_pipeline.configuration import with_driver
 from order_pipeline.sandbox.shops import DEMO_SHOP
+from order_pipeline.sync.windows import HISTORY_DAYS, day_of, day_window
 from order_pipeline.warehouse.database import connect, transaction
 from order_pipeline_tests.deployment.stack import Stack
 
@@ -85,7 +87,9 @@ def until(what: str, condition: Callable[[], Any], within: float) -> float:
 def until_equal(stack: Stack, engine: Engine, within: float) -> Proof:
     """Wait until every order that the platform knows now is in the tables as it is, or as it became since."""
     deadline = time.monotonic() + within
-    before = read_truth(stack.url("sandbox"), DEMO_SHOP.id)
+    # Orders from before the first load's reach are there only if they changed since.
+    since = f"{day_window(day_of(datetime.now(UTC)) - timedelta(days=HISTORY_DAYS - 1)).start:%F %T}"
+    before = read_truth(stack.url("sandbox"), DEMO_SHOP.id, created_from=since)
     while True:
         after = read_truth(stack.url("sandbox"), DEMO_SHOP.id)
         with transaction(engine) as connection:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,9 @@ def make_image(folder: Path) -> Path:
                 _copy(ROOT / source, build / target / Path(source).name if target == "./" else build / target)
         elif word == "RUN":
             command = rest.replace("/opt/venv", str(venv)).replace("/build/", f"{build}/")
-            done = subprocess.run(["/bin/sh", "-ec", command], cwd=build, env=environment, capture_output=True, text=True)
+            done = subprocess.run(
+                ["/bin/sh", "-ec", command], cwd=build, env=environment, capture_output=True, text=True
+            )
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return venv / "bin"
 
@@ -136,7 +138,7 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """SIGKILL everything in the container; its restart policy goes on counting."""
-        os.killpg(self.processes[name].pid, signal.SIGKILL)
+        _kill(self.processes[name])
 
     def stop(self, name: str) -> float:
         """End a service as docker stop does, its first process by SIGTERM; return how long it took."""
@@ -194,7 +196,7 @@ class Stack:
             words = re.sub(rf"\b{service}:{port}\b", f"{LOOPBACK}:{real}", words)
             if service == name.split("-")[0]:
                 words = re.sub(rf"(^|{re.escape(LOOPBACK)}:){port}\b", rf"\g<1>{real}", words)
-        return re.sub(rf"^{APP}(?=/|$)", str(self._home(name)), words.replace("0.0.0.0", LOOPBACK))  # noqa: S104
+        return re.sub(rf"^{APP}(?=/|$)", str(self._home(name)), words.replace("0.0.0.0", LOOPBACK))
 
     def _place(self, value: str) -> str:
         """Put this machine's address in the place of a variable that is nothing but a service's name or port."""
@@ -313,7 +315,9 @@ def _free_port() -> int:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        # Postgres' children leave by themselves when their parent does; the others are in its session.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """End everything that the process started, as the end of a container does."""
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(process.pid)
+        for one in [first, *first.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
