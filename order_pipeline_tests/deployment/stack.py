@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -141,11 +142,12 @@ class Stack:
         _kill(self.processes[name])
 
     def stop(self, name: str) -> float:
-        """End a service as docker stop does, its first process by SIGTERM; return how long it took."""
+        """End a service as docker stop does, its first process by its image's signal; return how long it took."""
         self._supervised.discard(name)
         process = self.processes[name]
         began = time.monotonic()
-        process.terminate()
+        # The image of postgres says STOPSIGNAL SIGINT: it shall not wait until every client has gone.
+        process.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
         process.wait(_seconds(self.services[name].get("stop_grace_period", "10s")))
         return time.monotonic() - began
 
