@@ -32,8 +32,13 @@ app = make_app(  # type: ignore[no-untyped-call]
         "broker": _address(BROKER),
         "backend": _address(RESULTS),
         "config_source": {
-            # A run waits in Dagster's queue, where one sees it, and not behind a busy worker.
+            # A worker holds no more runs than it works at: with early acknowledgement it would reserve as many again,
+            # and they would wait there while another worker has nothing to do.
             "worker_prefetch_multiplier": 1,
+            "task_acks_late": True,
+            # Longer than a run may take. What a dead worker held comes again after it, and Dagster ignores it, as the
+            # run has been failed and started again long before.
+            "broker_transport_options": {"visibility_timeout": 3 * 3600},
             "broker_connection_retry_on_startup": True,
             # A worker's children stay warm; what a library leaks in a thousand runs must not gather for ever.
             "worker_max_tasks_per_child": 200,

@@ -22,6 +22,10 @@ BACKFILL = """mutation Backfill($params: LaunchBackfillParams!) { launchPartitio
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 SELECTOR = {"repositoryLocationName": "order_pipeline", "repositoryName": "__repository__"}
 
+LAUNCH = """mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+SMALL_RUNS = 24
+
 
 class Run(NamedTuple):
     """A run as Dagster's own API shows it; times in seconds since 1970."""
@@ -63,6 +67,33 @@ def launch_backfill(stack: Stack, job: str, days: list[str]) -> str:
     answer = stack.graphql(BACKFILL, params=params)["launchPartitionBackfill"]
     assert answer["__typename"] == "LaunchBackfillSuccess", answer
     return str(answer["backfillId"])
+
+
+def many_small_runs(stack: Stack) -> dict[str, object]:
+    """Launch runs that find next to nothing to do, all at once: what a run costs, whatever is in it."""
+    day = str(day_of(datetime.now(UTC)))
+    launched = time.time()
+    for _ in range(SMALL_RUNS):
+        params = {
+            "selector": SELECTOR | {"jobName": "sync_messages"},
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": day}, {"key": "small", "value": "1"}]},
+        }
+        answer = stack.graphql(LAUNCH, params=params)["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+
+    def ended() -> list[Run]:
+        return [run for run in runs(stack, tags=[{"key": "small", "value": "1"}]) if run.ended is not None]
+
+    until("the small runs end", lambda: len(ended()) == SMALL_RUNS, 600)
+    found = ended()
+    assert {run.status for run in found} == {"SUCCESS"}
+    work = sorted(run.ended - run.began for run in found if run.ended and run.began)
+    first = min(run.began - run.created for run in found if run.began)
+    return {
+        "small runs a minute": SMALL_RUNS * 60 / (max(run.ended or 0 for run in found) - launched),
+        "seconds from launch to start, of the first": first,
+        "seconds from start to end, middle": work[len(work) // 2],
+    }
 
 
 def warehouse(stack: Stack) -> Engine:

@@ -128,6 +128,9 @@ class Stack:
     def is_healthy(self, name: str) -> bool:
         kind, *words = self.services[name]["healthcheck"]["test"]
         command = ["/bin/sh", "-c", words[0]] if kind == "CMD-SHELL" else words
+        if words[0] == "redis-cli":
+            # It reads no port from the environment, as the programs of postgres do.
+            command = ["redis-cli", "-p", str(self.port("redis")), *words[1:]]
         checked = subprocess.run(
             [self._translated(word, name) for word in command],
             env=self.environment(name),

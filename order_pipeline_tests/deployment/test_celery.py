@@ -14,7 +14,16 @@ from sqlalchemy import text
 from order_pipeline.sync.windows import day_of
 from order_pipeline.warehouse.database import transaction
 from order_pipeline_tests.deployment.conftest import ON_DEMAND
-from order_pipeline_tests.deployment.observing import Run, count, launch_backfill, runs, until, until_equal, warehouse
+from order_pipeline_tests.deployment.observing import (
+    Run,
+    count,
+    launch_backfill,
+    many_small_runs,
+    runs,
+    until,
+    until_equal,
+    warehouse,
+)
 from order_pipeline_tests.deployment.stack import Stack
 
 pytestmark = [
@@ -90,7 +99,7 @@ def test_a_backfill_of_a_month_survives_the_death_of_a_worker(folder: Path, prog
         figures["most calls in any minute"] = count(engine, BUSIEST_MINUTE)
         figures["calls refused by the platform's limit"] = count(engine, THROTTLED)
         assert count(engine, THROTTLED) == 0
-        figures["seconds a run waits and starts"] = overhead(runs(stack))
+        figures |= many_small_runs(stack)
         figures["MB"] = {
             name: round(stack.memory_mb(name)) for name, process in stack.processes.items() if process.poll() is None
         }
@@ -137,9 +146,3 @@ def is_done(stack: Stack, backfill: str, seen: dict[str, str]) -> bool:
     of_backfill = backfill_runs(stack, backfill)
     replaced = {run.parent for run in of_backfill}
     return all(run.status == "SUCCESS" or run.run_id in replaced for run in of_backfill) and len(of_backfill) > 1
-
-
-def overhead(found: list[Run]) -> float:
-    """The middle of the seconds from a run's creation to its start, of runs that did not wait for others."""
-    waits = sorted(run.began - run.created for run in found if run.began and run.job == "sync_orders")
-    return waits[len(waits) // 2] if waits else 0.0

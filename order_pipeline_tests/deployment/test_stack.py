@@ -10,7 +10,7 @@ from pathlib import Path
 import requests
 
 from order_pipeline_tests.deployment.conftest import ON_DEMAND
-from order_pipeline_tests.deployment.observing import count, runs, until, until_equal, warehouse
+from order_pipeline_tests.deployment.observing import count, many_small_runs, runs, until, until_equal, warehouse
 from order_pipeline_tests.deployment.stack import Stack
 
 pytestmark = ON_DEMAND
@@ -68,6 +68,7 @@ def test_killed_in_the_middle_of_a_run_the_stack_recovers_by_itself(folder: Path
         assert shown.returncode == 0, shown.stderr
         assert "***" in shown.stdout
         assert "s3cr3t0f9" not in shown.stdout
+        figures |= many_small_runs(stack)
         figures["MB"] = {name: round(stack.memory_mb(name)) for name in stack.processes if alive(stack, name)}
 
         # docker compose down: SIGTERM to each first process, and everything ends in order within its grace.
