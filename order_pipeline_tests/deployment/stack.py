@@ -170,9 +170,14 @@ class Stack:
         return "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-30:])
 
     def memory_mb(self, name: str) -> float:
-        """The memory that only this service's processes use (USS), and its share of what they share."""
+        """The memory that this service's processes use alone, and their share of what they share with others (PSS)."""
         first = psutil.Process(self.processes[name].pid)
-        return sum(process.memory_full_info().pss for process in [first, *first.children(recursive=True)]) / 1e6
+        total = 0
+        for process in [first, *first.children(recursive=True)]:
+            # A run may just have ended.
+            with suppress(psutil.NoSuchProcess, FileNotFoundError):
+                total += process.memory_full_info().pss
+        return total / 1e6
 
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         answer = requests.post(
