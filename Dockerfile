@@ -12,6 +12,8 @@ RUN uv build --wheel --no-cache --build-constraints requirements.lock --require-
  && uv pip install --python /opt/venv/bin/python --no-cache --no-deps --compile-bytecode /build/wheel/order_pipeline-*.whl
 
 FROM python:3.12-slim-bookworm
+# What LightGBM is linked against, and the slim image lacks.
+RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 # A number, as Kubernetes cannot tell from a name that it is not root. The folder is where the volume is mounted.
 RUN useradd --uid 10001 --create-home pipeline && install --directory --owner=10001 /app /app/.order_pipeline
 COPY --from=build /opt/venv /opt/venv

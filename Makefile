@@ -8,8 +8,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --all-extras --universal --pytho
 
 # What the container image holds: no development tools, the same versions.
 COMPILE_IMAGE := $(BIN)/uv pip compile pyproject.toml --extra celery --extra kubernetes --extra notifications \
-           --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
-           --no-emit-find-links --quiet
+           --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+           --no-emit-index-url --no-emit-find-links --quiet
 
 .PHONY: install demo dev test test-stack test-celery lint lock bench bench-insights soak
 

@@ -9,7 +9,6 @@ import pytest
 import yaml
 from dagster._config import validate_config
 from dagster._core.instance.config import dagster_instance_config_schema
-from dagster_k8s import K8sRunLauncher
 
 from order_pipeline.cli import cli
 from order_pipeline.launchers.celery_workers import WatchedCeleryLauncher
@@ -40,6 +39,9 @@ def snake(name: str) -> str:
 
 
 def test_the_run_launcher_takes_what_the_chart_hands_it() -> None:
+    # The client of Kubernetes takes seconds to import.
+    from dagster_k8s import K8sRunLauncher
+
     config = values()["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
     handed = {
         "service_account_name": "order-pipeline",
