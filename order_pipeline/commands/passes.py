@@ -117,8 +117,9 @@ def load_refunds(
         "refunds": {"shops": list(shop_ids), "refetch": refetch},
     }
     runs: list[RunOutcome] = []
-    for start in range(0, len(days), HISTORY_DAYS_PER_RUN):
-        runs.append(run_job(instance, "sync_refunds", days[start : start + HISTORY_DAYS_PER_RUN], config=config))
+    length = days_per_run()
+    for start in range(0, len(days), length):
+        runs.append(run_job(instance, "sync_refunds", days[start : start + length], config=config))
         if not runs[-1].success:
             break
     return runs
