@@ -6,7 +6,12 @@ BIN    := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
            --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: install demo dev test lint lock bench bench-insights soak
+# What the container image holds: no development tools, the same versions.
+COMPILE_IMAGE := $(BIN)/uv pip compile pyproject.toml --extra celery --extra kubernetes --extra notifications \
+           --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+           --no-emit-index-url --no-emit-find-links --quiet
+
+.PHONY: install demo dev test test-stack test-celery lint lock bench bench-insights soak
 
 install: $(VENV)/.installed
 
@@ -36,9 +41,21 @@ lint: install
 	@cp requirements.lock $(VENV)/requirements.lock && $(COMPILE) --output-file $(VENV)/requirements.lock \
 	  && cmp -s requirements.lock $(VENV)/requirements.lock \
 	  || { echo "requirements.lock is not what pyproject.toml asks for: run make lock"; exit 1; }
+	@cp requirements.image.lock $(VENV)/ && $(COMPILE_IMAGE) --output-file $(VENV)/requirements.image.lock \
+	  && cmp -s requirements.image.lock $(VENV)/requirements.image.lock \
+	  || { echo "requirements.image.lock is not what requirements.lock says: run make lock"; exit 1; }
 
 lock: install
 	$(COMPILE) --output-file requirements.lock
+	$(COMPILE_IMAGE) --output-file requirements.image.lock
+
+# The services of docker-compose.yml as processes of this machine, from a virtual environment as in the image.
+test-stack: install
+	ORDER_PIPELINE_STACK=1 $(BIN)/pytest order_pipeline_tests/deployment/test_stack.py -s $(ARGS)
+
+# The same with runs on Celery workers; needs redis-server.
+test-celery: install
+	ORDER_PIPELINE_STACK=1 $(BIN)/pytest order_pipeline_tests/deployment/test_celery.py -s $(ARGS)
 
 bench: install
 	$(BIN)/python -m bench $(ARGS)

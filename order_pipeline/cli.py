@@ -399,12 +399,12 @@ def test_notices(as_json: bool) -> None:
 
 @cli.command()
 def migrate() -> None:
-    """Bring the warehouse's schema up to this version, and print the addresses of both databases."""
+    """Bring the warehouse's schema up to this version, and print the addresses of both databases, without passwords."""
     import os
 
     from order_pipeline import configuration
     from order_pipeline.commands.environment import put_databases_in_environment
-    from order_pipeline.warehouse.database import connect
+    from order_pipeline.warehouse.database import connect, shown
     from order_pipeline.warehouse.migrate import upgrade
 
     with _one_line_errors():
@@ -413,7 +413,30 @@ def migrate() -> None:
         reached = upgrade(engine)
         click.echo(f"schema upgraded to {reached}" if reached else "the schema is current")
         for variable in (configuration.DATABASE_URL, configuration.DAGSTER_URL):
-            click.echo(f"{variable}={os.environ[variable].replace('+psycopg2', '')}")
+            click.echo(f"{variable}={shown(connect(os.environ[variable]))}")
+
+
+@cli.command()
+@click.option(
+    "--pool",
+    "pools",
+    multiple=True,
+    metavar="NAME=RUNS",
+    help="How many runs of a pool may go at once, as history=2; may be given several times.",
+)
+def prepare(pools: tuple[str, ...]) -> None:
+    """Make both databases ready for this version: created where missing, both schemas current, limits of pools set.
+
+    What a deployment runs once before anything else starts; running it again changes nothing.
+    """
+    from order_pipeline.commands.environment import put_databases_in_environment
+    from order_pipeline.commands.prepare import prepare_databases
+
+    limits = _pool_limits(pools)
+    with _one_line_errors():
+        put_databases_in_environment()
+        for sentence in prepare_databases(limits):
+            click.echo(sentence)
 
 
 @cli.command()
@@ -431,6 +454,11 @@ def metrics(host: str, port: int) -> None:
 
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback only.")
+@click.option(
+    "--allow-remote",
+    is_flag=True,
+    help="Let --host be any address, as between containers. The sandbox opens nothing but its own play, to anybody.",
+)
 @click.option("--port", default=8765, show_default=True, help="Port to listen on; 0: any that is free.")
 @DEMAND
 @SCALE
@@ -444,8 +472,13 @@ def metrics(host: str, port: int) -> None:
     show_default=True,
     help="How many times faster than real the lives of newly arriving orders are.",
 )
+@click.option(
+    "--calls-per-minute",
+    type=click.IntRange(1),
+    help="What it grants an app key; no limit if left out.",
+)
 @click.option("--parent", type=int, hidden=True, help="End when this process does.")
-def sandbox(host: str, port: int, parent: int | None, **choice: Any) -> None:
+def sandbox(host: str, port: int, allow_remote: bool, parent: int | None, **choice: Any) -> None:
     """Serve a marketplace that speaks Taobao's wire contract, for trying and testing."""
     from order_pipeline.commands.sandbox import SandboxChoice, serve_sandbox
 
@@ -455,6 +488,7 @@ def sandbox(host: str, port: int, parent: int | None, **choice: Any) -> None:
             host=host,
             port=port,
             parent=parent,
+            allow_remote=allow_remote,
             on_ready=lambda url: click.echo(f"sandbox at {url} (gateway {url}/router/rest); Ctrl-C ends it"),
         )
 
@@ -468,6 +502,17 @@ def _opened_warehouse() -> Iterator[Engine]:
         put_databases_in_environment()
         with open_warehouse(upgrade=False) as engine:
             yield engine
+
+
+def _pool_limits(pools: tuple[str, ...]) -> dict[str, int]:
+    """Return the limits by pool. Raises click.BadParameter for anything but NAME=RUNS."""
+    limits: dict[str, int] = {}
+    for pool in pools:
+        name, _, runs = pool.partition("=")
+        if not name or not runs.isdecimal() or int(runs) < 1:
+            raise click.BadParameter(f"--pool {pool}: write NAME=RUNS with one run or more, as history=2")
+        limits[name] = int(runs)
+    return limits
 
 
 def _demo_sandbox(demand: str, scale: float, orders: int) -> SandboxChoice:

@@ -23,10 +23,16 @@ DATABASE_URL = "ORDER_PIPELINE_DATABASE_URL"
 DAGSTER_URL = "DAGSTER_POSTGRES_URL"
 SHOPS = "ORDER_PIPELINE_SHOPS"
 NOTIFY_URL = "ORDER_PIPELINE_NOTIFY_URL"
+DAYS_PER_RUN = "ORDER_PIPELINE_DAYS_PER_RUN"
 TOKEN_KEY = "ORDER_PIPELINE_TOKEN_KEY"  # noqa: S105 - the name of a variable
 
 DEFAULT_HOME = ".order_pipeline"
 DEFAULT_SHOPS = "shops.yaml"
+
+# A month of created-days a run: visible progress in the UI, and a failed run repeats little. Fewer where several
+# workers shall share a backfill, as a run is what a worker takes.
+DEFAULT_DAYS_PER_RUN = 31
+MAX_DAYS_PER_RUN = 92
 
 # The platform's own floor is far above it; a slower pace could not even keep up with one poll a minute.
 MIN_CALLS_PER_MINUTE = 10
@@ -42,6 +48,23 @@ NUMBERS = ("calls_per_minute", "overlap_minutes")
 
 class ConfigurationError(Exception):
     """Something is missing or wrong in the configuration; the message names file, key and remedy in one line."""
+
+
+class _TwiceError(Exception):
+    """A key stands twice in one mapping."""
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is a mistake: PyYAML alone silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _value in node.value:
+            if key_node.value in seen:
+                raise _TwiceError(f"key '{key_node.value}' stands twice, again in line {key_node.start_mark.line + 1}")
+            if isinstance(key_node, yaml.ScalarNode):
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
 
 
 class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,6 +99,16 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 PLATFORMS = ("taobao",)
 REQUIRED = ("id", "platform", "gateway_url", "app_key", "app_secret")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def days_per_run() -> int:
+    """Return how many days a run of a backfill takes at most. Raises ConfigurationError for no such number."""
+    written = os.environ.get(DAYS_PER_RUN) or str(DEFAULT_DAYS_PER_RUN)
+    if not written.isdecimal() or not 1 <= int(written) <= MAX_DAYS_PER_RUN:
+        raise ConfigurationError(
+            f"environment: {DAYS_PER_RUN} must be 1 to {MAX_DAYS_PER_RUN}; leave it out for {DEFAULT_DAYS_PER_RUN}"
+        )
+    return int(written)
 
 
 def home() -> Path:
@@ -118,7 +151,9 @@ def read_shops(path: Path, environment: Mapping[str, str] | None = None) -> tupl
     """
     environment = os.environ if environment is None else environment
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)  # noqa: S506 - a SafeLoader
+    except _TwiceError as error:
+        raise ConfigurationError(f"{path}: {error}; keep one") from error
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); check the path in {SHOPS}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -127,13 +162,22 @@ def read_shops(path: Path, environment: Mapping[str, str] | None = None) -> tupl
         raise ConfigurationError(f"{path}: is not YAML{line}; compare it with shops.example.yaml") from error
     entries = document.get("shops") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise ConfigurationError(f"{path}: key 'shops' must be a list of shops; compare it with shops.example.yaml")
+        written = [str(key) for key in document] if isinstance(document, dict) else []
+        near = get_close_matches("shops", written, n=1)
+        hint = f"is that what '{near[0]}' means? compare it" if near and near[0] != "shops" else "compare it"
+        raise ConfigurationError(f"{path}: key 'shops' must be a list of shops; {hint} with shops.example.yaml")
     shops = tuple(_shop(path, number, entry, environment) for number, entry in enumerate(entries, 1))
     seen: set[str] = set()
+    sessions: dict[str, str] = {}
     for shop in shops:
         if shop.id in seen:
             raise ConfigurationError(f"{path}: shop id '{shop.id}' appears twice; give each shop an id of its own")
         seen.add(shop.id)
+        if shop.session_key and sessions.setdefault(shop.session_key, shop.id) != shop.id:
+            raise ConfigurationError(
+                f"{path}: shops '{sessions[shop.session_key]}' and '{shop.id}' have the same session_key, so they are "
+                f"one shop; remove one, or give it the session of its own seller"
+            )
     _require_one_budget(path, shops)
     return shops
 
@@ -258,9 +302,39 @@ def _postgres_url(variable: str) -> str | None:
     url = os.environ.get(variable)
     if not url:
         return None
-    if not re.match(r"^postgres(ql)?(\+psycopg2)?://", url):
+    problem = _problem_of(url)
+    if problem:
+        # Never the address itself: it holds the password.
         raise ConfigurationError(
-            f"environment: {variable} is no PostgreSQL address; "
+            f"environment: {variable} is no PostgreSQL address: {problem}; "
             f"write it as postgresql://user:password@host:5432/database, or unset it for the embedded server"
         )
     return with_driver(url)
+
+
+def _problem_of(url: str) -> str | None:
+    """Return what is wrong with a database's address, in words that hold nothing of it but its port or option."""
+    # Here, as most of what reads this module opens no database.
+    from psycopg2 import ProgrammingError
+    from psycopg2.extensions import parse_dsn
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if not re.match(r"^postgres(ql)?(\+psycopg2)?://", url):
+        return "it does not begin with postgresql://"
+    try:
+        parts = make_url(with_driver(url))
+    except (ArgumentError, ValueError):
+        return "host or port cannot be read"
+    if "@" in (parts.host or ""):
+        return "it holds a second @; in a password write it as %40"
+    if parts.port is not None and not 1 <= parts.port <= 65535:
+        return f"port {parts.port} is not between 1 and 65535"
+    if not parts.database:
+        return "it names no database"
+    for option in parts.query:
+        try:
+            parse_dsn(f"postgresql://?{option}=1")
+        except ProgrammingError:
+            return f"the database knows no option '{option}'"
+    return None

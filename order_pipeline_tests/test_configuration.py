@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,12 @@ def test_the_example_file_is_a_good_one() -> None:
         (("calls_per_minute: 600", "calls_per_minute: lots"), "calls_per_minute"),
         (("calls_per_minute: 600", "calls_per_minute: 1"), "calls_per_minute must be 10 or more"),
         (("calls_per_minute: 600", "overlap_minutes: 0"), "overlap_minutes must be 1 to 1440"),
-        (("shops:", "shop:"), "key 'shops' must be a list"),
+        (("shops:", "shop:"), "key 'shops' must be a list of shops; is that what 'shop' means?"),
+        (
+            ("app_key: 12345678", "app_key: 12345678\n    app_key: 87654321"),
+            "key 'app_key' stands twice, again in line 7",
+        ),
+        (("shops:", "shops: []\nshops:"), "key 'shops' stands twice, again in line 3"),
         (("  - id: a", "  - id: [a"), "is not YAML in line"),
     ],
 )
@@ -75,7 +81,7 @@ def test_a_shop_that_appears_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_shops_of_one_app_name_one_budget(tmp_path: Path) -> None:
-    other = GOOD.split("shops:")[1].replace("id: a", "id: b")
+    other = GOOD.split("shops:")[1].replace("id: a", "id: b").replace("6100x", "6100y")
     assert len(read(tmp_path, GOOD + other)) == 2
     unlimited = other.replace("    calls_per_minute: 600\n", "")
     with pytest.raises(ConfigurationError) as caught:
@@ -85,6 +91,13 @@ def test_shops_of_one_app_name_one_budget(tmp_path: Path) -> None:
     assert "\n" not in message
     # Apps of their own have budgets of their own.
     assert len(read(tmp_path, GOOD + unlimited.replace("12345678", "87654321"))) == 2
+
+
+def test_one_session_under_two_ids_is_refused(tmp_path: Path) -> None:
+    twice = GOOD + GOOD.split("shops:")[1].replace("id: a", "id: b")
+    with pytest.raises(ConfigurationError, match="shops 'a' and 'b' have the same session_key") as caught:
+        read(tmp_path, twice)
+    assert "6100x" not in str(caught.value)
 
 
 def test_an_unknown_shop_is_told_the_nearest_one(tmp_path: Path) -> None:
@@ -98,9 +111,40 @@ def test_the_driver_is_spelled_in_every_address(url: str) -> None:
     assert with_driver(url) == "postgresql+psycopg2://a/b"
 
 
-def test_an_address_of_another_kind_of_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ORDER_PIPELINE_DATABASE_URL", "mysql://user:geheim@host/db")
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://user:geheim@host/db", "it does not begin with postgresql://"),
+        ("postgresql://user:geheim@host:port/db", "host or port cannot be read"),
+        ("postgresql://user:geheim@[::1/db", "host or port cannot be read"),
+        ("postgresql://user:ge@heim@host/db", "in a password write it as %40"),
+        ("postgresql://user:geheim@host:99999/db", "port 99999 is not between"),
+        ("postgresql://user:geheim@host:5432", "it names no database"),
+        ("postgresql://user:geheim@host/db?sslmoed=require", "knows no option 'sslmoed'"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("variable", "read_url"),
+    [("ORDER_PIPELINE_DATABASE_URL", configuration.database_url), ("DAGSTER_POSTGRES_URL", configuration.dagster_url)],
+)
+def test_an_address_that_cannot_be_one_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, url: str, said: str, variable: str, read_url: Callable[[], str | None]
+) -> None:
+    monkeypatch.setenv(variable, url)
     with pytest.raises(ConfigurationError) as caught:
-        configuration.database_url()
-    assert "ORDER_PIPELINE_DATABASE_URL is no PostgreSQL address" in str(caught.value)
-    assert "geheim" not in str(caught.value)
+        read_url()
+    message = str(caught.value)
+    assert f"{variable} is no PostgreSQL address: " in message
+    assert said in message
+    assert "\n" not in message
+    assert "heim" not in message
+
+
+def test_good_addresses_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in (
+        "postgresql://user:ge%40heim@host:5432/db?sslmode=require",
+        "postgresql://postgres@/db?host=/run/postgresql",
+        "postgresql://host/db",
+    ):
+        monkeypatch.setenv("ORDER_PIPELINE_DATABASE_URL", url)
+        assert configuration.database_url() == with_driver(url)

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "traffic": set(),
     "warehouse": set(),
     "notifications": {"configuration"},
+    "launchers": set(),
     "platforms": {"traffic"},
     "metrics": {"configuration", "traffic", "warehouse"},
     "sync": {"configuration", "insights", "notifications", "platforms", "traffic", "warehouse"},

@@ -11,6 +11,7 @@ import dagster as dg
 from order_pipeline.assets.configs import ChangesConfig, ShopsConfig
 from order_pipeline.assets.partitions import daily, partition_days
 from order_pipeline.assets.reports import named_failures, table
+from order_pipeline.configuration import days_per_run
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
@@ -19,8 +20,9 @@ from order_pipeline.sync.loading import Listing
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.warehouse.subjects import ORDERS, Subject
 
-# A month a run: visible progress, and a failed run repeats little.
-BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
+BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=days_per_run())
+# First loads and backfills of many days must not take every slot from what changes now.
+HISTORY_POOL = "history"
 
 
 @dg.asset(
@@ -29,6 +31,7 @@ BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
+    pool=HISTORY_POOL,
     metadata={"dagster/table_name": "raw.page"},
     check_specs=[dg.AssetCheckSpec("every_record_was_read", asset="history_pages")],
 )

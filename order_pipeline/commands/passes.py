@@ -14,6 +14,7 @@ import dagster as dg
 from sqlalchemy import Engine
 
 from order_pipeline.commands.runs import RunOutcome, run_job
+from order_pipeline.configuration import days_per_run
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.due import DueWork, due_refunds, due_work, no_work
 from order_pipeline.sync.messages import read_messages
@@ -22,8 +23,6 @@ from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 from order_pipeline.warehouse.worklist import depth
 
-# A month of created-days a run: visible progress in the UI, and a failed run repeats little.
-HISTORY_DAYS_PER_RUN = 31
 # Details that were asked for within their own second are due again 3 s later; a pass waits for those.
 LONGEST_WAIT_SECONDS = 5.0
 
@@ -91,10 +90,11 @@ def _wait_for_due(engine: Engine, shop_ids: Sequence[str], subject: Subject = OR
 def load_history(
     instance: dg.DagsterInstance, days: Sequence[date], shop_ids: Sequence[str], *, refetch: bool = False
 ) -> list[RunOutcome]:
-    """Load created-days in runs of a month each, oldest first; stop after a failed one."""
+    """Load created-days in runs of a month each (unless configured), oldest first; stop after a failed one."""
     runs: list[RunOutcome] = []
-    for start in range(0, len(days), HISTORY_DAYS_PER_RUN):
-        span = days[start : start + HISTORY_DAYS_PER_RUN]
+    length = days_per_run()
+    for start in range(0, len(days), length):
+        span = days[start : start + length]
         runs.append(
             run_job(instance, "load_history", span, config=_narrowed("history_pages", shop_ids, refetch=refetch))
         )
@@ -117,8 +117,9 @@ def load_refunds(
         "refunds": {"shops": list(shop_ids), "refetch": refetch},
     }
     runs: list[RunOutcome] = []
-    for start in range(0, len(days), HISTORY_DAYS_PER_RUN):
-        runs.append(run_job(instance, "sync_refunds", days[start : start + HISTORY_DAYS_PER_RUN], config=config))
+    length = days_per_run()
+    for start in range(0, len(days), length):
+        runs.append(run_job(instance, "sync_refunds", days[start : start + length], config=config))
         if not runs[-1].success:
             break
     return runs

@@ -42,6 +42,7 @@ class SandboxChoice(NamedTuple):
     seed: int
     live_orders_per_second: float
     live_life_speed: float
+    calls_per_minute: int | None = None
 
 
 class SandboxBusyError(Exception):
@@ -66,9 +67,17 @@ def running_sandbox() -> dict[str, object] | None:
 
 
 def serve_sandbox(
-    choice: SandboxChoice, *, host: str, port: int, parent: int | None, on_ready: Callable[[str], None]
+    choice: SandboxChoice,
+    *,
+    host: str,
+    port: int,
+    parent: int | None,
+    on_ready: Callable[[str], None],
+    allow_remote: bool = False,
 ) -> None:
     """Serve until interrupted (or until the parent process is gone), announced in the home folder while it runs.
+
+    ``allow_remote``: ``host`` need not be loopback.
 
     Raises SandboxBusyError when it cannot start.
     """
@@ -110,12 +119,13 @@ def serve_sandbox(
         seed=choice.seed,
         live_orders_per_second=choice.live_orders_per_second,
         live_life_speed=choice.live_life_speed,
+        calls_per_minute=choice.calls_per_minute,
         state_path=configuration.home() / STATE_FILE,
     )
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
-        serve(settings, host=host, port=port, on_ready=announce)
+        serve(settings, host=host, port=port, on_ready=announce, allow_remote=allow_remote)
     except StateMismatchError as error:
         raise SandboxBusyError(f"{error}; a demo begins anew with --fresh") from error
     except (DemandUnavailableError, ValueError, OSError) as error:
@@ -134,7 +144,8 @@ def sandbox_process(choice: SandboxChoice) -> Iterator[str]:
     announcement().unlink(missing_ok=True)
     command = [sys.executable, "-m", "order_pipeline", "sandbox", "--port", "0", "--parent", str(os.getpid())]
     for name, value in choice._asdict().items():
-        command += [f"--{name.replace('_', '-')}", str(value)]
+        if value is not None:
+            command += [f"--{name.replace('_', '-')}", str(value)]
     log = configuration.home() / "sandbox.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:

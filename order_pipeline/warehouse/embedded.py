@@ -6,12 +6,11 @@ Belongs here: starting it and naming its databases. Not here: what is in them.
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psycopg2
+from order_pipeline.warehouse.creating import create_if_missing
 
 WAREHOUSE_DATABASE = "order_pipeline"
 DAGSTER_DATABASE = "dagster"
@@ -41,17 +40,7 @@ class EmbeddedServer:
 
     def create_database(self, database: str) -> None:
         """Create a database unless it is there."""
-        connection = psycopg2.connect(self.url("postgres").replace("+psycopg2", ""))
-        try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
-                if cursor.fetchone() is None:
-                    # Another process may have been quicker. The name is one of our own constants: no quoting.
-                    with suppress(psycopg2.errors.DuplicateDatabase):
-                        cursor.execute(f"CREATE DATABASE {database}")
-        finally:
-            connection.close()
+        create_if_missing(self.url(database))
 
     def stop(self) -> None:
         """Let go of the server; it stops if no other process holds it."""
