@@ -1,6 +1,6 @@
 """Where the pipeline finds its databases and shops: the environment and shops.yaml, read and checked.
 
-Belongs here: names of environment variables, the shape of shops.yaml, and the one-line complaint when
+Belongs here: names of environment variables, the shape of shops.yaml and insights.yaml, and the one-line complaint when
 either is wrong. Not here: opening anything that is configured.
 """
 
@@ -24,10 +24,12 @@ DAGSTER_URL = "DAGSTER_POSTGRES_URL"
 SHOPS = "ORDER_PIPELINE_SHOPS"
 NOTIFY_URL = "ORDER_PIPELINE_NOTIFY_URL"
 DAYS_PER_RUN = "ORDER_PIPELINE_DAYS_PER_RUN"
+INSIGHTS = "ORDER_PIPELINE_INSIGHTS"
 TOKEN_KEY = "ORDER_PIPELINE_TOKEN_KEY"  # noqa: S105 - the name of a variable
 
 DEFAULT_HOME = ".order_pipeline"
 DEFAULT_SHOPS = "shops.yaml"
+DEFAULT_INSIGHTS = "insights.yaml"
 
 # A month of created-days a run: visible progress in the UI, and a failed run repeats little. Fewer where several
 # workers shall share a backfill, as a run is what a worker takes.
@@ -42,8 +44,8 @@ MIN_CALLS_PER_MINUTE = 10
 DEFAULT_OVERLAP_MINUTES = 5
 MAX_OVERLAP_MINUTES = 24 * 60
 
-# Keys of a shop that are numbers; YAML's other numbers are ids and become text.
-NUMBERS = ("calls_per_minute", "overlap_minutes")
+# Keys of a shop that are numbers or true and false; YAML's other numbers are ids and become text.
+NOT_TEXT = ("calls_per_minute", "overlap_minutes", "trace_messages")
 
 
 class ConfigurationError(Exception):
@@ -72,7 +74,8 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     ``session_key``: where no token is stored (order-pipeline authorize). ``calls_per_minute`` is what the platform
     grants this app key; None: no limit. ``overlap_minutes``: how far before the watermark a poll begins; 30 around big
-    sales. ``oauth_url``: where the shop's owner authorises; None: the platform's own.
+    sales. ``trace_messages``: also have messages about parcels, which makes the permit name its topics.
+    ``oauth_url``: where the shop's owner authorises; None: the platform's own.
     """
 
     id: str
@@ -85,6 +88,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     overlap_minutes: int = DEFAULT_OVERLAP_MINUTES
     message_group: str | None = None
     oauth_url: str | None = None
+    trace_messages: bool = False
 
     @property
     def overlap(self) -> timedelta:
@@ -223,7 +227,7 @@ def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -
     try:
         # Not strict: YAML reads an app key of digits as a number.
         shop = msgspec.convert(
-            {key: value if key in NUMBERS else str(value) for key, value in filled.items() if value is not None},
+            {key: value if key in NOT_TEXT else str(value) for key, value in filled.items() if value is not None},
             Shop,
             strict=False,
         )
@@ -252,6 +256,31 @@ def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -
             f"{DEFAULT_OVERLAP_MINUTES}, write 30 around big sales"
         )
     return shop
+
+
+def insights_section(name: str) -> Mapping[str, Any]:
+    """Return what insights.yaml says under a key, nothing where it says nothing or is not there.
+
+    Raises ConfigurationError when the file is named and missing, or is no YAML of sections.
+    """
+    path = insights_path()
+    if not path.exists() and not os.environ.get(INSIGHTS):
+        return {}
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); check the path in {INSIGHTS}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: is not YAML; compare it with insights.example.yaml") from error
+    section = (document or {}).get(name) if isinstance(document or {}, dict) else None
+    if not isinstance(document or {}, dict) or not isinstance(section or {}, dict):
+        raise ConfigurationError(f"{path}: key '{name}' must be a mapping of keys; see insights.example.yaml")
+    return section or {}
+
+
+def insights_path() -> Path:
+    """Return the path of insights.yaml, which need not exist."""
+    return Path(os.environ.get(INSIGHTS) or DEFAULT_INSIGHTS)
 
 
 def is_private(url: str) -> bool:

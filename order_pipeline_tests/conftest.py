@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from order_pipeline.configuration import Shop
+from order_pipeline.platforms.taobao.messages import TOPICS_WITH_TRACES
 from order_pipeline.platforms.taobao.platform import TaobaoCredentials, TaobaoPlatform
 from order_pipeline.sandbox.clock import SHANGHAI, DrivenClock, from_ms
 from order_pipeline.sandbox.marketplace import Marketplace
@@ -100,7 +101,7 @@ class Play:
     def now(self) -> datetime:
         return from_ms(self.clock.now_ms())
 
-    def shop(self, **changes: str) -> Shop:
+    def shop(self, **changes: str | bool) -> Shop:
         values = {
             "id": DEMO_SHOP.id,
             "platform": "taobao",
@@ -117,7 +118,7 @@ class Play:
         clock_off: timedelta = timedelta(0),
         gate: Gate | None = None,
         /,
-        **changes: str,
+        **changes: str | bool,
     ) -> ShopAccess:
         shop = self.shop(**changes)
         calls, gate = CallLog(), gate or Gate()
@@ -135,6 +136,7 @@ class Play:
             page_size=page_size,
             retry=QUICK_RETRY,
             gate=gate,
+            topics=TOPICS_WITH_TRACES if shop.trace_messages else (),
         )
         return ShopAccess(shop, platform, calls, gate)
 

@@ -49,6 +49,7 @@ def open_shop(shop: Shop, engine: Engine | None = None) -> ShopAccess:
     shop's app key, and go under the stored token; without one nothing holds them back, and only the configured
     session key is known.
     """
+    from order_pipeline.platforms.taobao.messages import TOPICS_WITH_TRACES
     from order_pipeline.platforms.taobao.platform import TaobaoPlatform
 
     calls = CallLog()
@@ -58,7 +59,8 @@ def open_shop(shop: Shop, engine: Engine | None = None) -> ShopAccess:
         return open_authorizer(shop, calls, gate, through_gateway=through_gateway)
 
     session = ShopSession(shop, engine, renewer) if engine else None
-    platform = TaobaoPlatform(_credentials(shop), calls, gate=gate, session=session)
+    topics = TOPICS_WITH_TRACES if shop.trace_messages else ()
+    platform = TaobaoPlatform(_credentials(shop), calls, gate=gate, session=session, topics=topics)
     return ShopAccess(shop, platform, calls, gate, session)
 
 

@@ -132,6 +132,8 @@ class Kind(Enum):
     DETAIL = "detail"
     MESSAGE = "message"
     PROBE = "probe"
+    # Another service than the orders': the breaker neither holds it back nor learns from it.
+    ASIDE = "aside"
 
 
 _ALWAYS = frozenset({Kind.FULL_PULL, Kind.DETAIL, Kind.MESSAGE})

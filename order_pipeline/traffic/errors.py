@@ -111,3 +111,7 @@ class CallerError(CallError):
 
 class NotFoundError(CallerError):
     """The platform does not know the thing asked for, or serves it no longer."""
+
+
+class NothingYetError(NotFoundError):
+    """The platform has nothing to show of it so far: an answer like any other."""

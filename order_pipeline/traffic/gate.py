@@ -82,6 +82,7 @@ class Gate:
             CallError: of the last attempt.
 
         """
+        breaker = None if kind is Kind.ASIDE else self.breaker
         kind = Kind.FULL_PULL if self._full_pulls else kind
         waited = 0.0
 
@@ -91,7 +92,7 @@ class Gate:
                 raise TransientError(attempted, "the time for it was up before it began", remedy=COMES_AGAIN)
             if prepare:
                 prepare()
-            admission = self.breaker.admit(kind, attempted) if self.breaker else Admission(kind)
+            admission = breaker.admit(kind, attempted) if breaker else Admission(kind)
             if self.budget:
                 waited += self.budget.acquire(attempted, min(patience_seconds, seconds_left()))
             try:
@@ -102,12 +103,14 @@ class Gate:
                 self._learn_ban(error)
                 raise
             except CallError as error:
-                self._record(admission, failed=isinstance(error, TransientError | MalformedAnswerError))
+                if breaker:
+                    self._record(breaker, admission, failed=isinstance(error, TransientError | MalformedAnswerError))
                 raise
-            self._record(admission, failed=False)
+            if breaker:
+                self._record(breaker, admission, failed=False)
             return answer
 
-        if self.breaker and kind is not Kind.FULL_PULL and self.breaker.is_open():
+        if breaker and kind is not Kind.FULL_PULL and breaker.is_open():
             retry = replace(retry, attempts=1)
         return call_with_retry(attempt, retry, monotonic=lambda: time.monotonic() - waited)
 
@@ -129,13 +132,12 @@ class Gate:
             except TransientError as problem:
                 logger.warning("%s; the other processes will meet the ban themselves", problem)
 
-    def _record(self, admission: Admission, *, failed: bool) -> None:
-        if self.breaker:
-            try:
-                self.breaker.record(admission, failed=failed)
-            except TransientError as problem:
-                # What the call brought is worth more than its place in the statistics.
-                logger.warning("%s; this call is not counted", problem)
+    def _record(self, breaker: Breaker, admission: Admission, *, failed: bool) -> None:
+        try:
+            breaker.record(admission, failed=failed)
+        except TransientError as problem:
+            # What the call brought is worth more than its place in the statistics.
+            logger.warning("%s; this call is not counted", problem)
 
 
 def shared_gate(engine: Engine, app_key: str, calls_per_minute: int | None) -> Gate:

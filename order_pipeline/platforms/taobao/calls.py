@@ -1,12 +1,12 @@
 """A shop's calls: through the gate, under its session, on the platform's clock (Taobao contract §1, §3.9).
 
 Belongs here: what every family of methods stands on. Not here: what is asked for and what is made of it (platform.py,
-message_methods.py, refund_methods.py), how one request is made (client.py).
+message_methods.py, refund_methods.py, trace_methods.py), how one request is made (client.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -57,6 +57,7 @@ class TaobaoCalls:
         limits: Limits = DEFAULT_LIMITS,
         gate: Gate | None = None,
         session: Session | None = None,
+        topics: Sequence[str] = (),
     ) -> None:
         """Prepare the shop; nothing is called yet.
 
@@ -69,6 +70,7 @@ class TaobaoCalls:
             limits: of an answer's time and size.
             gate: every attempt of a call passes it; one that stands open if left out.
             session: whose key the calls go under; the credentials' if left out.
+            topics: of messages, to permit by name; all that the app has subscribed to if left out.
 
         """
         if not 1 <= page_size <= LARGEST_PAGE:
@@ -79,6 +81,7 @@ class TaobaoCalls:
         self._retry = retry
         self._gate = gate or Gate()
         self._session = session or _FixedSession(credentials.session_key)
+        self._topics = tuple(topics)
         self._knows_time = False
 
     def now(self) -> datetime:

@@ -17,6 +17,7 @@ from order_pipeline.traffic.errors import (
     CallerError,
     CallError,
     NotFoundError,
+    NothingYetError,
     SessionError,
     ThrottledError,
     TransientError,
@@ -62,6 +63,8 @@ REPLAY_SUB_CODE = "isv.request-replay-error"
 NOT_FOUND_SUB_CODES = frozenset({"isv.trade-not-exist", "isv.refund-not-exist"})
 # The detail behind the colon decides here: other details of isv.invalid-orderid are mistakes of the caller.
 NOT_FOUND_DETAIL = "NO_DATA"
+# "No trace" comes as a refusal (§3.7), and under isp. too, where it is no more of a failure.
+NO_TRACE_SUB_CODES = frozenset({"isv.order-no-trace", "isp.order-no-trace"})
 
 REAUTHORISE = (
     "re-authorise the shop: its owner grants access again with `order-pipeline authorize`, or put a new session_key "
@@ -81,6 +84,7 @@ RAISE_LEVEL = (
 WAIT = "nothing to do unless it lasts; the platform asks to call again later"
 SLOW_DOWN = "lower the shop's calls_per_minute if it happens often"
 NOT_SERVED = "nothing to do: the platform serves orders of the last three months that belong to the session's shop"
+COMES_LATER = "nothing to do: it is asked for again"
 REPORT = "this is a mistake in the call or in the platform's data; report it with the request number"
 
 _BAN = re.compile(r"last\s+for\s+(\d{1,12})\s+more\s+second", re.IGNORECASE)
@@ -169,6 +173,8 @@ def classify(error: ErrorResponse, attempted: str) -> CallError:
         return build(TransientError, WAIT)
     if sub_code in NOT_FOUND_SUB_CODES or detail == NOT_FOUND_DETAIL:
         return build(NotFoundError, NOT_SERVED)
+    if sub_code in NO_TRACE_SUB_CODES:
+        return build(NothingYetError, COMES_LATER)
     if sub_code.startswith("isp."):
         lasting = sub_code in LASTING_SERVICE_SUB_CODES
         return build(CallerError, REPORT) if lasting else build(TransientError, WAIT)

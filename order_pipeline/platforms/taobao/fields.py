@@ -132,6 +132,9 @@ _ONLY_DETAIL = (
     "top_hold",
     "forbid_consign",
     "team_buy_hold",
+    # Promises: the latest pick-up and the latest delivery.
+    "collect_time",
+    "sign_time",
 )
 _LINE = (
     "oid",

@@ -41,13 +41,14 @@ class TaobaoMessages(TaobaoCalls):
     """A shop's way to its app's queue of messages; implements ``protocol.MessageSource``."""
 
     def permit_messages(self) -> None:
-        """Permit the seller's messages (§3.9 taobao.tmc.user.permit), naming no topic: all that the app subscribed to.
+        """Permit the seller's messages (§3.9 taobao.tmc.user.permit): named topics, or all that the app has.
 
         Raises:
             CallError: no usable answer, or the platform does not permit it.
 
         """
-        self._message_call(PERMIT, {}, _accepted(f"{PERMIT} of shop {self._shop}"), needs_session=True)
+        params = {"topics": ",".join(self._topics)} if self._topics else {}
+        self._message_call(PERMIT, params, _accepted(f"{PERMIT} of shop {self._shop}"), needs_session=True)
 
     def seller_nick(self) -> str | None:
         """Read the seller's nick from any order of the last three months (§3.1, §4.1); None if there is none.

@@ -31,6 +31,8 @@ def _names(prefix: str, endings: str) -> list[str]:
     return [prefix + ending for ending in endings.split()]
 
 
+TRACE_TOPIC = "taobao_logistics_LogsticDetailTrace"  # sic
+
 # §6.3, in full. The platform adds topics without asking: an unknown one is kept and counted.
 TOPICS = frozenset(
     [
@@ -50,13 +52,19 @@ TOPICS = frozenset(
             "taobao_item_Item",
             "Add Upshelf Downshelf Delete Update ZeroStock SkuZeroStock StockChanged",
         ),
-        "taobao_logistics_LogsticDetailTrace",  # sic
+        TRACE_TOPIC,
         _WITHDRAWAL,
     ]
 )
 # What these families are about is an order, whatever happened to it: also in topics that are not known yet. A parcel
 # on its way names its order too, ten times over, without changing it.
 ORDER_FAMILIES = (_TRADE, _REFUND)
+# What is permitted by name where messages about parcels are wanted: naming a topic takes all others away (§3.9).
+TOPICS_WITH_TRACES = (
+    *sorted(topic for topic in TOPICS if topic.startswith(ORDER_FAMILIES)),
+    TRACE_TOPIC,
+    _WITHDRAWAL,
+)
 
 # Beyond what no answer is kept with: who bought, and words of people (a courier's name and number in a transit event).
 NOT_KEPT = PERSONAL_FIELDS | {"buyer_open_uid", "ouid", "seller_memo", "buyer_message", "desc"}
