@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from order_pipeline.assets.logistics import logistics_alerts, shipment_traces
 from order_pipeline.assets.messages import order_messages
 from order_pipeline.assets.orders import fullinfo_orders
 from order_pipeline.assets.pages import history_pages, increment_pages
@@ -35,6 +36,8 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
             refund_pages,
             refunds,
             daily_reconciliation,
+            shipment_traces,
+            logistics_alerts,
         ],
         asset_checks=[*order_checks, *notice_checks],
         jobs=jobs,

@@ -41,5 +41,10 @@ reconcile = dg.define_asset_job(
     description="Proves days of creation against the platform and fills what is missing. Also the way to prove a red "
     "day again.",
 )
+follow_parcels = dg.define_asset_job(
+    "follow_parcels",
+    dg.AssetSelection.assets("shipment_traces", "logistics_alerts"),
+    description="Asks where the parcels are that may still move; opens and closes alerts about those that are stuck.",
+)
 
-jobs = [load_history, sync_orders, sync_messages, sync_refunds, close_day, reconcile]
+jobs = [load_history, sync_orders, sync_messages, sync_refunds, close_day, reconcile, follow_parcels]

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import dagster as dg
 
-from order_pipeline.automation.jobs import close_day, reconcile
+from order_pipeline.automation.jobs import close_day, follow_parcels, reconcile
+from order_pipeline.automation.requests import runs_at_work
 from order_pipeline.sync.windows import SHANGHAI
 
 # Yesterday and the week before it: by then nearly every order was paid and shipped, its busiest changes.
@@ -60,4 +61,21 @@ def nightly_reconciliation(context: dg.ScheduleEvaluationContext) -> dg.RunReque
     )
 
 
-schedules = [daily_close, nightly_reconciliation]
+@dg.schedule(
+    job=follow_parcels,
+    # Carriers' own services allow no more than a question an hour and parcel. Off the hour, when everybody asks.
+    cron_schedule="20 * * * *",
+    execution_timezone="Asia/Shanghai",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Follows the parcels that may still move, and looks which of them are stuck.",
+)
+def hourly_parcels(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Follow parcels, unless the last time is not over yet."""
+    at_work = runs_at_work(context.instance, [follow_parcels.name])
+    if at_work:
+        return dg.SkipReason(f"run {at_work[0][:8]} is at work")
+    today = context.scheduled_execution_time.astimezone(SHANGHAI).date().isoformat()
+    return dg.RunRequest(partition_key=today, tags={"order_pipeline/reason": "hourly parcels"})
+
+
+schedules = [daily_close, nightly_reconciliation, hourly_parcels]

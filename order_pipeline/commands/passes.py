@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -19,6 +19,7 @@ from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.due import DueWork, due_refunds, due_work, no_work
 from order_pipeline.sync.messages import read_messages
 from order_pipeline.sync.shops import for_each_shop
+from order_pipeline.sync.windows import day_of
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 from order_pipeline.warehouse.worklist import depth
@@ -65,6 +66,14 @@ def run_pass(instance: dg.DagsterInstance, engine: Engine, accesses: Sequence[Sh
         if days:
             runs += load_refunds(instance, days, shop_ids)
     return Pass(tuple(runs), finished=all(run.success for run in runs))
+
+
+def follow_parcels(instance: dg.DagsterInstance, accesses: Sequence[ShopAccess]) -> Pass:
+    """Follow the parcels of these shops, and look which of them are stuck."""
+    config = {"shops": [access.shop.id for access in accesses]}
+    today = day_of(datetime.now(UTC))
+    run = run_job(instance, "follow_parcels", [today], config={"shipment_traces": config, "logistics_alerts": config})
+    return Pass((run,), finished=run.success)
 
 
 def _due_days(

@@ -127,7 +127,7 @@ def follow_parcels(access: ShopAccess, engine: Engine, *, longest_seconds: float
             if not taken:
                 break
             asked = list(pool.map(asking, taken))
-            found = _added(found, in_transaction(engine, partial(_store, access=access, asked=asked)))
+            found = in_transaction(engine, partial(_store, access=access, asked=asked, found=found))
             in_transaction(engine, partial(store_call_log, calls=access.calls.drain()))
     if isinstance(asking.hopeless, AuthorizationError):
         raise asking.hopeless
@@ -242,7 +242,7 @@ def _carried(item_id: str, shipments: Sequence[Shipment]) -> tuple[str | None, s
     return None, None
 
 
-def _store(connection: Connection, access: ShopAccess, asked: Sequence[_Asked]) -> Following:
+def _store(connection: Connection, access: ShopAccess, asked: Sequence[_Asked], found: Following) -> Following:
     shop = access.shop
     traces = {parcel.tracking_number: answer for parcel, answer in asked if isinstance(answer, Trace)}
     rows = [
@@ -265,15 +265,12 @@ def _store(connection: Connection, access: ShopAccess, asked: Sequence[_Asked]) 
         shop.id,
         [(parcel.tracking_number, str(error), isinstance(error, NotFoundError)) for parcel, error in failed],
     )
-    return Following(
-        shop.id,
-        # Not used of a part.
-        datetime.min,
-        asked=len(asked),
-        answered=len(traces),
-        without_trace=sum(not trace.events for trace in traces.values()),
-        moved=len(moved),
-        unreadable=sum(len(trace.unreadable) for trace in traces.values()),
+    return found._replace(
+        asked=found.asked + len(asked),
+        answered=found.answered + len(traces),
+        without_trace=found.without_trace + sum(not trace.events for trace in traces.values()),
+        moved=found.moved + len(moved),
+        unreadable=found.unreadable + sum(len(trace.unreadable) for trace in traces.values()),
     )
 
 
@@ -297,13 +294,3 @@ def _note(connection: Connection, shop_id: str, direction: str, traces: dict[str
             )
         )
     note_standings(connection, shop_id, rows)
-
-
-def _added(found: Following, part: Following) -> Following:
-    return found._replace(
-        asked=found.asked + part.asked,
-        answered=found.answered + part.answered,
-        without_trace=found.without_trace + part.without_trace,
-        moved=found.moved + part.moved,
-        unreadable=found.unreadable + part.unreadable,
-    )

@@ -21,6 +21,8 @@ FOLLOWED = timedelta(days=60)
 # A parcel that was signed for too early moves on within hours, seldom days.
 WATCHED_AFTER_SIGNING = timedelta(days=3)
 SIGNED_AGAIN = timedelta(hours=6)
+# Nobody waits for what is refunded; it is looked at whether it comes back.
+CLOSED_AGAIN = timedelta(hours=6)
 # Of what the platform does not follow news are not to be expected.
 UNTRACKED_AGAIN = timedelta(hours=24)
 # An order that was sent without a number may get one.
@@ -41,7 +43,7 @@ def _promise(field: str) -> str:
 _LINES = f"""
     SELECT i.order_id, i.item_id, o.created_at, o.receiver_state,
            CASE WHEN btrim(i.tracking_number) ~ {_NUMBER} THEN btrim(i.tracking_number)
-                ELSE l.tracking_number END AS number,
+                WHEN l.tracking_number ~ {_NUMBER} THEN l.tracking_number END AS number,
            coalesce(i.logistics_company, l.company) AS company,
            coalesce(i.shipped_at, o.shipped_at) AS shipped_at,
            i.status IN ('TRADE_FINISHED', 'TRADE_BUYER_SIGNED') AS is_finished,
@@ -121,7 +123,7 @@ _RETURNS_KNOWN = text(f"""
     WHERE shop_id = :shop_id AND direction = '{RETURN}' AND contents = 'open' AND known_at IS DISTINCT FROM :now
 """)
 # A content with escapes holds what jsonb refuses (NUL, lone surrogates); a CASE keeps the cast away from it.
-OUT_SID = "CASE WHEN m.content LIKE '%\\u%' THEN NULL ELSE m.content::jsonb ->> 'out_sid' END"
+OUT_SID = r"CASE WHEN strpos(m.content, '\u') > 0 THEN NULL ELSE m.content::jsonb ->> 'out_sid' END"
 _ANNOUNCE = text(f"""
     UPDATE core.parcel p SET announced_at = said.at
     FROM (SELECT {OUT_SID} AS number, max(published_at) AS at FROM raw.message m
@@ -132,7 +134,8 @@ _ANNOUNCE = text(f"""
 """)
 _MOVES = f"""
     shop_id = :shop_id AND direction = '{OUTGOING}'
-    AND (contents = 'open' OR contents <> 'replaced' AND state IN ('refused', 'intercepted', 'returning'))
+    AND (contents = 'open' OR contents = 'closed' AND state IS NOT NULL
+         OR contents = 'finished' AND state IN ('refused', 'intercepted', 'returning'))
     AND state IS DISTINCT FROM 'returned' AND greatest(shipped_at, last_event_at) > :now - cast(:followed AS interval)
     AND (state IS DISTINCT FROM 'signed' OR last_event_at > :now - cast(:watched AS interval))
 """
@@ -143,6 +146,9 @@ _DUE = f"""
          OR checked_at < date_trunc('hour', cast(:now AS timestamptz), 'UTC')
             AND checked_at <= :now - CASE WHEN is_untracked THEN cast(:untracked_again AS interval)
                                           WHEN state = 'signed' THEN cast(:signed_again AS interval)
+                                          WHEN contents = 'closed'
+                                               AND state NOT IN ('refused', 'intercepted', 'returning')
+                                          THEN cast(:closed_again AS interval)
                                           ELSE interval '0' END)
 """
 _TAKE = text(f"""
@@ -158,6 +164,7 @@ _SPANS = {
     "followed": FOLLOWED,
     "watched": WATCHED_AFTER_SIGNING,
     "signed_again": SIGNED_AGAIN,
+    "closed_again": CLOSED_AGAIN,
     "untracked_again": UNTRACKED_AGAIN,
 }
 
@@ -265,8 +272,9 @@ def followed(connection: Connection, shop_id: str, now: datetime) -> Followed:
     """Return how well the shop's parcels are followed."""
     row = connection.execute(
         text(f"""
-            SELECT count(*) FILTER (WHERE shipped_at < :now - interval '1 day'),
-                   count(*) FILTER (WHERE shipped_at < :now - interval '1 day' AND (known_at IS NULL OR is_untracked)),
+            SELECT count(*) FILTER (WHERE contents = 'open' AND shipped_at < :now - interval '1 day'),
+                   count(*) FILTER (WHERE contents = 'open' AND shipped_at < :now - interval '1 day'
+                                          AND (known_at IS NULL OR is_untracked)),
                    count(*) FILTER (WHERE failures > 0), max(checked_at), max(known_at),
                    (array_agg(last_problem ORDER BY checked_at DESC) FILTER (WHERE failures > 0))[1]
             FROM core.parcel WHERE {_MOVES}

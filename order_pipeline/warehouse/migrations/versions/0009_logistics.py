@@ -126,7 +126,7 @@ COMMENT ON COLUMN core.follow_up.history IS 'What was done with it: at, by, stat
 
 BI = """
 CREATE VIEW bi.logistics_alerts AS
-SELECT shop_id, alert_id, a.rule, a.also, f.why, direction, tracking_number,
+SELECT shop_id, alert_id, a.rule, a.also, f.why, a.direction, a.tracking_number,
        p.current_tracking_number, coalesce(p.current_company, p.company) AS company,
        p.order_ids, cardinality(p.order_ids) AS orders, p.region, p.shipped_at, p.state, p.last_event_at,
        a.since, a.crossed_at, a.opened_at, a.closed_at, a.close_reason, a.closed_at IS NULL AS is_open,
