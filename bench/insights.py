@@ -7,7 +7,6 @@ The second shop is read from the file that --online-retail or ORDER_PIPELINE_ONL
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import time
@@ -29,6 +28,7 @@ from bench.insights_data import (
     rows_of,
     store,
 )
+from bench.insights_stalls import detection, rules
 from order_pipeline.insights.backtest import LEVEL, rolling_origin, scores
 from order_pipeline.insights.forecasting import forecast
 from order_pipeline.insights.inventory_replay import REVIEW_DAYS, Outcome, lost_at, replay
@@ -71,7 +71,7 @@ def main() -> None:
         figures |= dict.fromkeys(("wape_or", "bias_or", "coverage_or", "pinball_or", "long_coverage_or"))
     figures |= speed(sales, console)
     figures |= inventory(stores, options.picture, console)
-    figures |= stalls(console)
+    figures |= rules(console) | detection(console)
     print(json.dumps({name: None if value is None else round(value, 4) for name, value in figures.items()}))
 
 
@@ -191,15 +191,6 @@ def curves(its: Store) -> tuple[list[Outcome], list[Outcome]]:
     rule = np.stack(means, axis=1) * cover
     theirs = [replay(demand, np.ceil(rule * factor), lead_time_days=LEAD_TIME_DAYS) for factor in RULE_FACTORS]
     return ours, theirs
-
-
-def stalls(console: Console) -> Figures:
-    """The stall rules, once they exist."""
-    if importlib.util.find_spec("order_pipeline.insights.stalls") is None:
-        console.print("stalls are not measured: order_pipeline.insights.stalls does not exist yet")
-    else:
-        console.print("stalls are not measured: nobody has written bench.insights.stalls for them yet")
-    return {"stalls_found": None, "stalls_false": None}
 
 
 if __name__ == "__main__":
