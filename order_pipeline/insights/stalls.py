@@ -161,14 +161,13 @@ class Quiet(StrEnum):
 
 Judgement = Finding | Quiet
 
-_ENDED = {Meaning.SIGNED: Quiet.SIGNED, Meaning.RETURNED: Quiet.RETURNED}
 _SETTLED = {
     Contents.FINISHED: Quiet.FINISHED,
     Contents.CLOSED: Quiet.CLOSED,
     Contents.REPLACED: Quiet.REPLACED,
 }
-_EXCEPTIONS = frozenset({Meaning.FAILED, Meaning.REFUSED, Meaning.LOST})
-_STANDS_STILL = frozenset({Meaning.IN_TRANSIT, Meaning.OUT_FOR_DELIVERY, Meaning.FAILED})
+_EXCEPTIONS = (Meaning.FAILED, Meaning.REFUSED, Meaning.LOST)
+_STANDS_STILL = (Meaning.IN_TRANSIT, Meaning.OUT_FOR_DELIVERY, Meaning.FAILED)
 
 
 class Judge:
@@ -178,8 +177,7 @@ class Judge:
         """Take the settings, and the calendar by which waiting is measured."""
         self._settings = settings
         self._calendar = calendar
-        self._rules = frozenset(settings.rules)
-        self._order = {rule: rank for rank, rule in enumerate(PRECEDENCE)}
+        self._rules = tuple(settings.rules)
         self._extra = timedelta(hours=settings.remote_extra_hours)
         self._stall = timedelta(hours=settings.stall_hours)
         self._delivery = timedelta(hours=settings.delivery_hours)
@@ -193,22 +191,24 @@ class Judge:
 
         Exactly as long as a rule allows is too long. An event from the future has been waited for for nought hours.
         """
-        ended = _ENDED.get(parcel.state) if parcel.state else None
-        if ended:
-            return ended
+        if parcel.state is Meaning.SIGNED:
+            return Quiet.SIGNED
+        if parcel.state is Meaning.RETURNED:
+            return Quiet.RETURNED
         # What was refunded on its way is no worry of its buyer's any more, and still the seller's while it comes back.
-        settled = _SETTLED.get(parcel.contents)
-        if settled and (parcel.contents is Contents.REPLACED or parcel.is_return or parcel.state not in COMING_BACK):
-            return settled
+        if parcel.contents is not Contents.OPEN and (
+            parcel.contents is Contents.REPLACED or parcel.is_return or parcel.state not in COMING_BACK
+        ):
+            return _SETTLED[parcel.contents]
         if parcel.known_at is None or parcel.is_untracked:
             return Quiet.UNKNOWN
         found = [each for each in self._broken(parcel, parcel.known_at) if each.rule in self._rules]
         if not found:
             return Quiet.MOVING
-        found.sort(key=lambda each: self._order[each.rule])
-        first = found[0]
         if len(found) == 1:
-            return first
+            return found[0]
+        found.sort(key=lambda each: PRECEDENCE.index(each.rule))
+        first = found[0]
         return Finding(first.rule, first.since, first.crossed_at, tuple(each.rule for each in found[1:]))
 
     def _broken(self, parcel: Parcel, until: datetime) -> Iterator[Finding]:

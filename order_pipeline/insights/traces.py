@@ -38,11 +38,12 @@ class Meaning(StrEnum):
 
 # Of several events in one second the one that goes furthest counts.
 _RANK = {meaning: rank for rank, meaning in enumerate(Meaning)}
-COMING_BACK = frozenset({Meaning.REFUSED, Meaning.INTERCEPTED, Meaning.RETURNING})
+# Tuples, as these are looked into for every event of every parcel, and the hash of an enum's member is slow.
+COMING_BACK = (Meaning.REFUSED, Meaning.INTERCEPTED, Meaning.RETURNING)
 # From these on every scan is one of the way back, though most do not say so. A buyer who refused may yet take it.
-_TURNED = frozenset({Meaning.INTERCEPTED, Meaning.RETURNING})
+_TURNED = (Meaning.INTERCEPTED, Meaning.RETURNING)
 # What remains what it is on the way back.
-_EITHER_WAY = COMING_BACK | {Meaning.RETURNED, Meaning.LOST, Meaning.FAILED}
+_EITHER_WAY = (*COMING_BACK, Meaning.RETURNED, Meaning.LOST, Meaning.FAILED)
 
 
 class TraceEvent(NamedTuple):
@@ -74,11 +75,12 @@ def standing_of(events: Iterable[TraceEvent]) -> Standing:
     latest: TraceEvent | None = None
     turned_at: datetime | None = None
     for event in events:
-        if event.meaning is Meaning.ANNOUNCED:
+        at, meaning = event
+        if meaning is Meaning.ANNOUNCED:
             continue
-        if event.meaning in _TURNED and (turned_at is None or event.at < turned_at):
-            turned_at = event.at
-        if latest is None or (event.at, _RANK[event.meaning]) > (latest.at, _RANK[latest.meaning]):
+        if meaning in _TURNED and (turned_at is None or at < turned_at):
+            turned_at = at
+        if latest is None or at > latest.at or (at == latest.at and _RANK[meaning] > _RANK[latest.meaning]):
             latest = event
     if latest is None:
         return UNKNOWN

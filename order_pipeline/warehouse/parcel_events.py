@@ -98,8 +98,10 @@ def note_failures(connection: Connection, shop_id: str, problems: Sequence[tuple
     if problems:
         connection.execute(
             text(f"""
-                UPDATE core.parcel SET failures = failures + 1, last_problem = :problem,
-                    is_untracked = is_untracked OR :hopeless
+                UPDATE core.parcel SET last_problem = :problem, is_untracked = is_untracked OR :hopeless,
+                    -- That the platform does not know it is an answer.
+                    failures = CASE WHEN :hopeless THEN 0 ELSE failures + 1 END,
+                    known_at = CASE WHEN :hopeless THEN checked_at ELSE known_at END
                 WHERE shop_id = :shop_id AND direction = '{OUTGOING}' AND tracking_number = :number
             """),
             [

@@ -111,14 +111,6 @@ def test_the_worklist_is_as_old_as_what_is_due_longest(engine: Engine) -> None:
 
 def test_parcels_that_stall_are_counted_by_rule_where_logistics_are_followed(engine: Engine) -> None:
     with transaction(engine) as connection:
-        # Of another part of the schema: what monitoring needs of it.
-        connection.execute(
-            text("""
-                CREATE TABLE IF NOT EXISTS core.logistics_alert (
-                    shop_id text, direction text, tracking_number text, rule text, since timestamptz,
-                    crossed_at timestamptz, opened_at timestamptz, closed_at timestamptz)
-            """)
-        )
         connection.execute(
             text("""
                 INSERT INTO core.logistics_alert
