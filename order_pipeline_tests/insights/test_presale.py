@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -39,8 +40,8 @@ def version(second: int, asked: int = 0, refunded: int | None = None) -> Version
     return Version(modified, modified + timedelta(seconds=1 + asked), at)
 
 
-def line(second: int = 0, **changes: object) -> PresaleLine:
-    values: dict[str, object] = {
+def line(second: int = 0, /, **changes: Any) -> PresaleLine:
+    values: dict[str, Any] = {
         "item_id": "7",
         "version": version(second),
         "sku": RED,
@@ -50,16 +51,16 @@ def line(second: int = 0, **changes: object) -> PresaleLine:
         "status": "WAIT_BUYER_PAY",
         "step_status": NOTHING_PAID,
     }
-    return PresaleLine(**(values | changes))  # type: ignore[arg-type]
+    return PresaleLine(**(values | changes))
 
 
-DEPOSIT = {"step_status": DEPOSIT_PAID}
-PAID = {
+DEPOSIT: dict[str, Any] = {"step_status": DEPOSIT_PAID}
+PAID: dict[str, Any] = {
     "step_status": FINAL_PAID,
     "order_status": "WAIT_SELLER_SEND_GOODS",
     "status": "WAIT_SELLER_SEND_GOODS",
 }
-SENT = PAID | {"status": "WAIT_BUYER_CONFIRM_GOODS", "is_sent": True}
+SENT: dict[str, Any] = PAID | {"status": "WAIT_BUYER_CONFIRM_GOODS", "is_sent": True}
 
 
 def deliver(lines: Sequence[PresaleLine]) -> tuple[Hold | None, list[Entry]]:
@@ -94,7 +95,7 @@ def held(seen: PresaleLine) -> Hold:
         ({"order_type": "fixed", "step_status": None, "promised_ship_at": START, "new_presell": False}, None),
     ],
 )
-def test_both_ways_of_selling_ahead_are_recognised(changes: dict[str, object], kind: Kind | None) -> None:
+def test_both_ways_of_selling_ahead_are_recognised(changes: dict[str, Any], kind: Kind | None) -> None:
     assert kind_of(line(**changes)) is kind
     assert (advance(None, line(**changes)) is None) == (kind is None)
 
@@ -123,7 +124,7 @@ def test_both_ways_of_selling_ahead_are_recognised(changes: dict[str, object], k
         ({"step_status": "FRONT_SOMETHING_NEW"}, Stage.WAITING, (0, 0)),
     ],
 )
-def test_a_line_stands_where_its_words_say(changes: dict[str, object], stage: Stage, pieces: tuple[int, int]) -> None:
+def test_a_line_stands_where_its_words_say(changes: dict[str, Any], stage: Stage, pieces: tuple[int, int]) -> None:
     hold = held(line(**changes))
     assert (hold.stage, (hold.held, hold.reserved)) == (stage, pieces)
 
@@ -192,7 +193,7 @@ def test_an_invariant_that_is_broken_is_found() -> None:
 
 
 # A life of a line: what happens between two versions of it.
-_STEPS = st.sampled_from(
+_STEPS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [DEPOSIT, PAID, SENT, {"step_status": FORFEITED}, DEPOSIT | {"status": "TRADE_CLOSED"}, PAID | {"quantity": 1},
      DEPOSIT | {"quantity": 7}, DEPOSIT | {"sku": BLUE}, PAID | {"sku": BLUE, "quantity": 2}, {},
      PAID | {"refunded_quantity": 1}, PAID | {"refunded_quantity": 3}, PAID | {"status": "TRADE_CLOSED"}]
