@@ -12,6 +12,8 @@ from sqlalchemy import Connection, text
 
 INCREMENTS = "increments"
 REFUND_CHANGES = "refunds"
+# By our own clock: rows stored up to then are in the holds.
+PRESALE_HOLDS = "presale_holds"
 
 
 def read_watermark(connection: Connection, shop_id: str, channel: str = INCREMENTS) -> datetime | None:
