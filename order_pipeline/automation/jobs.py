@@ -41,5 +41,15 @@ reconcile = dg.define_asset_job(
     description="Proves days of creation against the platform and fills what is missing. Also the way to prove a red "
     "day again.",
 )
+derive_holds = dg.define_asset_job(
+    "derive_holds",
+    dg.AssetSelection.assets("presale_holds"),
+    description="What pre-sales hold, brought up to the orders and refunds in the tables. Asks no platform.",
+)
+inventory = dg.define_asset_job(
+    "inventory",
+    dg.AssetSelection.assets("presale_holds", "inventory_levels", "stock_writes"),
+    description="Today's stock by SKU; where write_stock is on, what is held is taken off the platform's stock.",
+)
 
-jobs = [load_history, sync_orders, sync_messages, sync_refunds, close_day, reconcile]
+jobs = [load_history, sync_orders, sync_messages, sync_refunds, close_day, reconcile, derive_holds, inventory]

@@ -447,6 +447,15 @@ class StockLevelPage(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[str, ...]
 
 
+class BundlePart(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a bundle of the platform's own: ``quantity`` pieces in one of the bundle."""
+
+    num_iid: str
+    sku_id: str | None
+    sku_code: str | None
+    quantity: int
+
+
 class StockSource(Protocol):
     """A shop's goods and their stock. Every method raises ``traffic.errors.CallError`` as OrderPlatform does."""
 
@@ -456,6 +465,10 @@ class StockSource(Protocol):
 
     def sku_levels(self, num_iids: Sequence[str]) -> Iterator[StockLevelPage]:
         """Ask for the SKUs of these items. Items without SKUs, and those of other shops, are silently absent."""
+        ...
+
+    def read_bundle(self, info: Any) -> tuple[BundlePart, ...] | str:
+        """Read what an order's line says that its bundle holds, or why that cannot be read. Calls nothing."""
         ...
 
     @property

@@ -28,15 +28,15 @@ def test_every_asset_is_a_daily_partition_of_shanghai_with_today_in_it() -> None
 def test_every_asset_says_what_it_is() -> None:
     for spec in defs.resolve_all_asset_specs():
         assert spec.description
-        assert spec.group_name in {"raw", "orders", "refunds", "proof"}
+        assert spec.group_name in {"raw", "orders", "refunds", "proof", "inventory"}
         assert list(spec.owners) == ["team:order-data"]
         assert "dagster/table_name" in spec.metadata
 
 
 def test_jobs_schedules_and_sensors_are_described_and_on() -> None:
-    for job in ("load_history", "sync_orders", "sync_refunds", "close_day", "reconcile"):
+    for job in ("load_history", "sync_orders", "sync_refunds", "close_day", "reconcile", "derive_holds", "inventory"):
         assert defs.resolve_job_def(job).description
-    for name in ("daily_close", "nightly_reconciliation"):
+    for name in ("daily_close", "nightly_reconciliation", "daily_inventory"):
         schedule = defs.resolve_schedule_def(name)
         assert schedule.description
         assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from order_pipeline.platforms.protocol import Answer, StockItem, StockItemPage, StockLevel, StockLevelPage, Window
+from order_pipeline.platforms.protocol import (
+    Answer,
+    BundlePart,
+    StockItem,
+    StockItemPage,
+    StockLevel,
+    StockLevelPage,
+    Window,
+)
 from order_pipeline.platforms.taobao.calls import TaobaoCalls
 from order_pipeline.platforms.taobao.client import span_text, wire_time
 from order_pipeline.platforms.taobao.decoding import Envelope, malformed, read_list, unwrap_list
@@ -71,6 +79,17 @@ class TaobaoStock(TaobaoCalls):
         self._learn_time(Kind.CLOCK)
         for start in range(0, len(num_iids), ITEMS_A_CALL):
             yield self._skus(num_iids[start : start + ITEMS_A_CALL])
+
+    def read_bundle(self, info: Any) -> tuple[BundlePart, ...] | str:
+        """Read ``combine_item_info`` of an order's line (§4.2): its quantities are taken as those of one bundle."""
+        inner = info.get("combine_sub_item_do") if isinstance(info, dict) else info
+        rows = unwrap_list({"combine_sub_item_do": inner}, "combine_sub_item_do")
+        parts = [_read(_part, row, text_is_clean=True) for row in rows or ()]
+        wrong = [part for part in parts if isinstance(part, str)]
+        if wrong or not parts:
+            # With a part missing it would reserve too little.
+            return wrong[0] if wrong else "it names no parts"
+        return tuple(part for part in parts if isinstance(part, BundlePart))
 
     @property
     def levels_a_write(self) -> int:
@@ -211,6 +230,19 @@ def _level(row: dict[str, Any]) -> StockLevel:
         sku_code=read_code(row.get("outer_id")),
         quantity=quantity,
         problem=problem,
+    )
+
+
+def _part(row: dict[str, Any]) -> BundlePart:
+    quantity = read_integer(row.get("quantity"))
+    if quantity is None or not 0 < quantity <= LARGEST_QUANTITY:
+        raise UnreadableError(f"quantity: {quantity} of a part")
+    sku_id = row.get("sku_id")
+    return BundlePart(
+        num_iid=read_id(row.get("item_id")),
+        sku_id=read_id(sku_id) if sku_id not in (None, "", 0, "0") else None,
+        sku_code=read_code(row.get("outer_sku_id")) or read_code(row.get("outer_iid")),
+        quantity=quantity,
     )
 
 
