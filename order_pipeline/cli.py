@@ -184,13 +184,19 @@ def dev(port: int | None, scale: float, demand: str, orders: int) -> None:
 @SHOP
 @JSON
 def sync(shops: tuple[str, ...], as_json: bool) -> None:
-    """Do everything that is due now, as Dagster runs: the first load of a new shop, changes, details, refunds.
+    """Do everything that is due now, as Dagster runs: the first load of a new shop, changes, details, refunds, holds.
 
     Exits with 1 if anything is left undone.
     """
-    from order_pipeline.commands.passes import run_pass
+    from order_pipeline.commands.passes import Pass, derive_due_holds, run_pass
 
-    _work(shops, as_json, "sync", lambda instance, engine, accesses: run_pass(instance, engine, accesses))
+    def work(instance: Any, engine: Engine, accesses: Any) -> Pass:
+        done = run_pass(instance, engine, accesses)
+        # Once, as nothing of the platform's waits for it.
+        held = derive_due_holds(instance, engine, accesses) if done.finished else []
+        return Pass((*done.runs, *held), done.finished and all(run.success for run in held))
+
+    _work(shops, as_json, "sync", work)
 
 
 @cli.command()

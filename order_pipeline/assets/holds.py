@@ -4,8 +4,6 @@ Belongs here: the derivation as an asset, with the checks of its invariants. Not
 stock itself (assets/inventory.py).
 """
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
 from order_pipeline import configuration
@@ -55,7 +53,7 @@ def presale_holds(
     with named_failures():
         shop_ids = [access.shop.id for access in shops.open(engine, config.shops)]
         derived = [derive_holds(engine, shop_id, tell=configuration.hook() is not None) for shop_id in shop_ids]
-        late = look_after_late(engine, shop_ids, datetime.now(UTC))
+        late = look_after_late(engine, shop_ids)
     with transaction(engine) as connection:
         totals = hold_totals(connection, shop_ids)
         broken, unknown = breaches(connection, HOLD_RULES), breaches(connection, WORDS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -19,7 +19,9 @@ from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.due import DueWork, due_refunds, due_work, no_work
 from order_pipeline.sync.messages import read_messages
 from order_pipeline.sync.shops import for_each_shop
+from order_pipeline.sync.windows import day_of
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.presale_holds import count_newer_lines
 from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 from order_pipeline.warehouse.worklist import depth
 
@@ -65,6 +67,15 @@ def run_pass(instance: dg.DagsterInstance, engine: Engine, accesses: Sequence[Sh
         if days:
             runs += load_refunds(instance, days, shop_ids)
     return Pass(tuple(runs), finished=all(run.success for run in runs))
+
+
+def derive_due_holds(instance: dg.DagsterInstance, engine: Engine, accesses: Sequence[ShopAccess]) -> list[RunOutcome]:
+    """Bring the holds of pre-sales up to the tables, where any line is newer than its hold."""
+    shop_ids = [access.shop.id for access in accesses]
+    with transaction(engine) as connection:
+        newer = [shop_id for shop_id in shop_ids if count_newer_lines(connection, shop_id)]
+    config = {"presale_holds": {"shops": newer}}
+    return [run_job(instance, "derive_holds", [day_of(datetime.now(UTC))], config=config)] if newer else []
 
 
 def _due_days(

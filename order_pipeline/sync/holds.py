@@ -7,7 +7,6 @@ tables (warehouse/presale_holds.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,7 +34,7 @@ from order_pipeline.warehouse.presale_holds import (
     note_refetched,
     write_holds,
 )
-from order_pipeline.warehouse.watermarks import PRESALE_HOLDS, begin_watermark, move_watermark
+from order_pipeline.warehouse.watermarks import PRESALE_HOLDS, begin_watermark, move_watermark, read_watermark
 from order_pipeline.warehouse.worklist import Said, say_anyway
 
 EVENT = "presale_hold"
@@ -93,23 +92,29 @@ def _derive_batch(connection: Connection, *, shop_id: str, tell: bool, batch: in
     )
 
 
-def look_after_late(engine: Engine, shop_ids: Sequence[str], now: datetime) -> list[LateHold]:
+def look_after_late(engine: Engine, shop_ids: Sequence[str]) -> list[LateHold]:
     """Have orders fetched anew whose final payment is late, once a day each; return all that are late.
 
-    Nothing is released because time passed: a buyer who pays late is still owed the goods.
+    Late is judged by the platform's time up to which the tables know everything, so it needs no call. Nothing is
+    released because time passed: a buyer who pays late is still owed the goods.
     """
 
     def work(connection: Connection) -> list[LateHold]:
-        late = late_holds(connection, shop_ids, now)
+        found: list[LateHold] = []
         for shop_id in shop_ids:
+            known_until = read_watermark(connection, shop_id)
+            if known_until is None:
+                continue
+            late = late_holds(connection, shop_id, known_until)
             said = {
                 hold.order_id: hold.order_modified_at
                 for hold in late
-                if hold.shop_id == shop_id and (hold.refetched_at is None or now - hold.refetched_at >= REFETCHED_EVERY)
+                if hold.refetched_at is None or known_until - hold.refetched_at >= REFETCHED_EVERY
             }
             say_anyway(connection, shop_id, EVENT, [Said(*each) for each in said.items()])
-            note_refetched(connection, shop_id, list(said), now)
-        return late
+            note_refetched(connection, shop_id, list(said), known_until)
+            found += late
+        return found
 
     return in_transaction(engine, work)
 

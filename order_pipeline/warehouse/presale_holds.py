@@ -151,28 +151,31 @@ class LateHold(NamedTuple):
     refetched_at: datetime | None
 
 
-def late_holds(connection: Connection, shop_ids: Sequence[str], now: datetime) -> list[LateHold]:
-    """Return the holds whose goods should have been sent by now, or whose deposit was paid a month ago."""
+def late_holds(connection: Connection, shop_id: str, known_until: datetime) -> list[LateHold]:
+    """Return the holds whose goods should have been sent by then, or whose deposit had been paid a month before.
+
+    ``known_until``: the platform time up to which every change is in the tables, as a payment may have come since.
+    """
     rows = connection.execute(
         text(f"""
             SELECT {", ".join(LateHold._fields)} FROM core.presale_hold
-            WHERE shop_id = ANY(:shop_ids) AND held_quantity > 0
-              AND coalesce(promised_ship_at, since + :within) < :now
-            ORDER BY shop_id, since, order_id, item_id
+            WHERE shop_id = :shop_id AND held_quantity > 0
+              AND coalesce(promised_ship_at, since + :within) < :known_until
+            ORDER BY since, order_id, item_id
         """),
-        {"shop_ids": list(shop_ids), "within": FINAL_PAYMENT_WITHIN, "now": now},
+        {"shop_id": shop_id, "within": FINAL_PAYMENT_WITHIN, "known_until": known_until},
     )
     return [LateHold(*row) for row in rows]
 
 
-def note_refetched(connection: Connection, shop_id: str, order_ids: Sequence[str], now: datetime) -> None:
-    """Note that these orders are fetched anew, so that it is not done with every run."""
+def note_refetched(connection: Connection, shop_id: str, order_ids: Sequence[str], known_until: datetime) -> None:
+    """Note that these orders are fetched anew, so that it is not done with every run. The time is as in late_holds."""
     connection.execute(
         text("""
-            UPDATE core.presale_hold SET refetched_at = :now
+            UPDATE core.presale_hold SET refetched_at = :known_until
             WHERE shop_id = :shop_id AND order_id = ANY(:order_ids) AND held_quantity > 0
         """),
-        {"shop_id": shop_id, "order_ids": list(order_ids), "now": now},
+        {"shop_id": shop_id, "order_ids": list(order_ids), "known_until": known_until},
     )
 
 
