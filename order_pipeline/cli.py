@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -183,13 +184,19 @@ def dev(port: int | None, scale: float, demand: str, orders: int) -> None:
 @SHOP
 @JSON
 def sync(shops: tuple[str, ...], as_json: bool) -> None:
-    """Do everything that is due now, as Dagster runs: the first load of a new shop, changes, details, refunds.
+    """Do everything that is due now, as Dagster runs: the first load of a new shop, changes, details, refunds, holds.
 
     Exits with 1 if anything is left undone.
     """
-    from order_pipeline.commands.passes import run_pass
+    from order_pipeline.commands.passes import Pass, derive_due_holds, run_pass
 
-    _work(shops, as_json, "sync", lambda instance, engine, accesses: run_pass(instance, engine, accesses))
+    def work(instance: Any, engine: Engine, accesses: Any) -> Pass:
+        done = run_pass(instance, engine, accesses)
+        # Once, as nothing of the platform's waits for it.
+        held = derive_due_holds(instance, engine, accesses) if done.finished else []
+        return Pass((*done.runs, *held), done.finished and all(run.success for run in held))
+
+    _work(shops, as_json, "sync", work)
 
 
 @cli.command()
@@ -462,6 +469,63 @@ def test_notices(as_json: bool) -> None:
 
     with _one_line_errors():
         well = send_trial(as_json=as_json)
+    sys.exit(0 if well else UNDONE)
+
+
+@cli.group()
+def stock() -> None:
+    """Look at what the platform would be told of the stock, and tell it."""
+
+
+@stock.command("write")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@SHOP
+@JSON
+def write_stock(dry_run: bool, shops: tuple[str, ...], as_json: bool) -> None:
+    """Take what pre-sales hold off the stock that buyers see, in shops whose write_stock is on.
+
+    Exits with 1 if a number is left unwritten. Nothing is written in a shop that never had a dry run.
+    """
+    from order_pipeline.commands.stock import write
+    from order_pipeline.configuration import select_shops
+    from order_pipeline.resources.addresses import configured_shops
+
+    with _opened_warehouse() as engine:
+        well = write(engine, select_shops(configured_shops(), shops), dry_run=dry_run, as_json=as_json)
+    sys.exit(0 if well else UNDONE)
+
+
+@cli.group()
+def suppliers() -> None:
+    """Your list of suppliers: lead times, minimum orders, packs, what is on order."""
+
+
+@suppliers.command("load")
+@click.argument("path", metavar="FILE.csv", type=click.Path(path_type=Path))
+@JSON
+def load_suppliers(path: Path, as_json: bool) -> None:
+    """Load the list, whole. Rows with mistakes are left out and named; exits with 1 then."""
+    from order_pipeline.commands.stock import load_merchant_list
+
+    with _opened_warehouse() as engine:
+        well = load_merchant_list(engine, "suppliers", path, as_json=as_json)
+    sys.exit(0 if well else UNDONE)
+
+
+@cli.group()
+def bundles() -> None:
+    """Your list of bundles: what each is made of."""
+
+
+@bundles.command("load")
+@click.argument("path", metavar="FILE.csv", type=click.Path(path_type=Path))
+@JSON
+def load_bundles(path: Path, as_json: bool) -> None:
+    """Load the list, whole. Bundles with mistakes are left out and named; exits with 1 then."""
+    from order_pipeline.commands.stock import load_merchant_list
+
+    with _opened_warehouse() as engine:
+        well = load_merchant_list(engine, "bundles", path, as_json=as_json)
     sys.exit(0 if well else UNDONE)
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,9 @@ SHOPS = "ORDER_PIPELINE_SHOPS"
 NOTIFY_URL = "ORDER_PIPELINE_NOTIFY_URL"
 DAYS_PER_RUN = "ORDER_PIPELINE_DAYS_PER_RUN"
 INSIGHTS = "ORDER_PIPELINE_INSIGHTS"
+HOOK = "ORDER_PIPELINE_HOOK"
+SUPPLIERS = "ORDER_PIPELINE_SUPPLIERS"
+BUNDLES = "ORDER_PIPELINE_BUNDLES"
 TOKEN_KEY = "ORDER_PIPELINE_TOKEN_KEY"  # noqa: S105 - the name of a variable
 
 DEFAULT_HOME = ".order_pipeline"
@@ -46,6 +50,14 @@ MAX_OVERLAP_MINUTES = 24 * 60
 
 # Keys of a shop that are numbers or true and false; YAML's other numbers are ids and become text.
 NOT_TEXT = ("calls_per_minute", "overlap_minutes", "trace_messages")
+
+
+class WriteStock(StrEnum):
+    """Whether a shop's stock is written to the platform: not at all, only worked out, or really."""
+
+    OFF = "off"
+    DRY_RUN = "dry_run"
+    ON = "on"
 
 
 class ConfigurationError(Exception):
@@ -75,7 +87,8 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ``session_key``: where no token is stored (order-pipeline authorize). ``calls_per_minute`` is what the platform
     grants this app key; None: no limit. ``overlap_minutes``: how far before the watermark a poll begins; 30 around big
     sales. ``trace_messages``: also have messages about parcels, which makes the permit name its topics.
-    ``oauth_url``: where the shop's owner authorises; None: the platform's own.
+    ``oauth_url``: where the shop's owner authorises; None: the platform's own. ``write_stock``: whether what pre-sales
+    hold is taken off the stock that buyers see.
     """
 
     id: str
@@ -89,6 +102,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     message_group: str | None = None
     oauth_url: str | None = None
     trace_messages: bool = False
+    write_stock: WriteStock = WriteStock.OFF
 
     @property
     def overlap(self) -> timedelta:
@@ -221,6 +235,13 @@ def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -
             hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(fields)}"
             raise ConfigurationError(f"{path}: {name}: unknown key '{key}'; {hint}")
     filled = {key: _fill(path, name, key, value, environment) for key, value in entry.items()}
+    # YAML reads a bare on and off as true and false.
+    if isinstance(filled.get("write_stock"), bool):
+        filled["write_stock"] = WriteStock.ON if filled["write_stock"] else WriteStock.OFF
+    if filled.get("write_stock") not in (None, *WriteStock):
+        raise ConfigurationError(
+            f"{path}: {name}: write_stock must be {', '.join(WriteStock)}; leave it out for {WriteStock.OFF}"
+        )
     for key in REQUIRED:
         if filled.get(key) in (None, ""):
             raise ConfigurationError(f"{path}: {name}: key '{key}' is missing; add it (see shops.example.yaml)")
@@ -309,6 +330,17 @@ def notify_urls() -> tuple[str, ...]:
             f"feishu://SECRET@TOKEN or an address of apprise, several separated by blanks; unset it for the log"
         )
     return tuple(urls)
+
+
+def hook() -> str | None:
+    """Return the command or web address that the merchant's own systems are told through, None where none is set."""
+    return os.environ.get(HOOK, "").strip() or None
+
+
+def merchant_list(variable: str) -> Path | None:
+    """Return the path of one of the merchant's lists, SUPPLIERS or BUNDLES, None where none is named."""
+    path = os.environ.get(variable)
+    return Path(path) if path else None
 
 
 def _fill(path: Path, name: str, key: str, value: Any, environment: Mapping[str, str]) -> Any:

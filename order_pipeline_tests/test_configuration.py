@@ -33,6 +33,15 @@ def test_a_shop_is_read_with_its_secrets_from_the_environment(tmp_path: Path) ->
     assert (shop.id, shop.app_key, shop.app_secret, shop.calls_per_minute) == ("a", "12345678", "geheim", 600)
 
 
+@pytest.mark.parametrize(("written", "meant"), [("on", "on"), ("off", "off"), ("dry_run", "dry_run"), ("'on'", "on")])
+def test_write_stock_is_read_though_yaml_takes_its_words_for_true_and_false(
+    tmp_path: Path, written: str, meant: str
+) -> None:
+    (shop,) = read(tmp_path, GOOD + f"    write_stock: {written}\n")
+    assert shop.write_stock == meant
+    assert read(tmp_path, GOOD)[0].write_stock == "off"
+
+
 def test_a_shop_never_shows_its_secrets(tmp_path: Path) -> None:
     (shop,) = read(tmp_path, GOOD)
     assert "geheim" not in repr(shop)
@@ -54,6 +63,7 @@ def test_the_example_file_is_a_good_one() -> None:
         (("https://eco.taobao.com/router/rest", "eco.taobao.com"), "key 'gateway_url' is no http address"),
         (("calls_per_minute: 600", "calls_per_minute: lots"), "calls_per_minute"),
         (("calls_per_minute: 600", "calls_per_minute: 1"), "calls_per_minute must be 10 or more"),
+        (("calls_per_minute: 600", "write_stock: maybe"), "write_stock must be off, dry_run, on; leave it out for off"),
         (("calls_per_minute: 600", "overlap_minutes: 0"), "overlap_minutes must be 1 to 1440"),
         (("shops:", "shop:"), "key 'shops' must be a list of shops; is that what 'shop' means?"),
         (

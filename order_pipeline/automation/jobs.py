@@ -47,4 +47,25 @@ follow_parcels = dg.define_asset_job(
     description="Asks where the parcels are that may still move; opens and closes alerts about those that are stuck.",
 )
 
-jobs = [load_history, sync_orders, sync_messages, sync_refunds, close_day, reconcile, follow_parcels]
+derive_holds = dg.define_asset_job(
+    "derive_holds",
+    dg.AssetSelection.assets("presale_holds"),
+    description="What pre-sales hold, brought up to the orders and refunds in the tables. Asks no platform.",
+)
+inventory = dg.define_asset_job(
+    "inventory",
+    dg.AssetSelection.assets("presale_holds", "inventory_levels", "stock_writes"),
+    description="Today's stock by SKU; where write_stock is on, what is held is taken off the platform's stock.",
+)
+
+jobs = [
+    load_history,
+    sync_orders,
+    sync_messages,
+    sync_refunds,
+    close_day,
+    reconcile,
+    follow_parcels,
+    derive_holds,
+    inventory,
+]

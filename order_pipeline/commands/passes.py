@@ -21,6 +21,7 @@ from order_pipeline.sync.messages import read_messages
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.sync.windows import day_of
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.presale_holds import count_newer_lines
 from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 from order_pipeline.warehouse.worklist import depth
 
@@ -74,6 +75,15 @@ def follow_parcels(instance: dg.DagsterInstance, accesses: Sequence[ShopAccess])
     today = day_of(datetime.now(UTC))
     run = run_job(instance, "follow_parcels", [today], config={"shipment_traces": config, "logistics_alerts": config})
     return Pass((run,), finished=run.success)
+
+
+def derive_due_holds(instance: dg.DagsterInstance, engine: Engine, accesses: Sequence[ShopAccess]) -> list[RunOutcome]:
+    """Bring the holds of pre-sales up to the tables, where any line is newer than its hold."""
+    shop_ids = [access.shop.id for access in accesses]
+    with transaction(engine) as connection:
+        newer = [shop_id for shop_id in shop_ids if count_newer_lines(connection, shop_id)]
+    config = {"presale_holds": {"shops": newer}}
+    return [run_job(instance, "derive_holds", [day_of(datetime.now(UTC))], config=config)] if newer else []
 
 
 def _due_days(

@@ -24,9 +24,11 @@ from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.message_queues import hearing
 from order_pipeline.warehouse.notices import waiting_notices
 from order_pipeline.warehouse.orders import count_orders
+from order_pipeline.warehouse.presale_holds import hold_totals
 from order_pipeline.warehouse.proofs import proven
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.refunds import count_refunds
+from order_pipeline.warehouse.stock_writes import open_writes
 from order_pipeline.warehouse.subjects import REFUNDS
 from order_pipeline.warehouse.watermarks import (
     REFUND_CHANGES,
@@ -81,6 +83,8 @@ def gather(
                     "refunds_later": refunds_waiting.later,
                     "refunds_unavailable": refunds_waiting.unavailable,
                     "refund_days_red": refund_proofs.days_red,
+                    "held_by_presales": sum(int(row["held"]) for row in hold_totals(connection, [shop_id])),
+                    "stock_writes_in_doubt": len(open_writes(connection, shop_id)),
                     "quarantined": len(open_records(connection, [shop_id])),
                     "last_proven_day": proofs.last_equal_day.isoformat() if proofs.last_equal_day else None,
                     "days_red": proofs.days_red,
@@ -163,6 +167,7 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "refunds": lambda row: f"{row['refunds']:,}",
     "refunds' watermark behind": lambda row: _behind(row, "refunds_watermark"),
     "refunds' details due": lambda row: f"{row['refunds_due']:,}",
+    "pieces held by pre-sales": lambda row: f"{row['held_by_presales']:,}",
     "quarantined": lambda row: f"{row['quarantined']:,}",
 }
 

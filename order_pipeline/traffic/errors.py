@@ -109,6 +109,10 @@ class CallerError(CallError):
     """The platform says the call itself is wrong. Asking again the same way brings the same answer."""
 
 
+class OutcomeUnknownError(CallError):
+    """A call that changes something brought no answer: it was carried out or not. Look before doing it again."""
+
+
 class NotFoundError(CallerError):
     """The platform does not know the thing asked for, or serves it no longer."""
 

@@ -12,6 +12,10 @@ from sqlalchemy import Connection, text
 
 INCREMENTS = "increments"
 REFUND_CHANGES = "refunds"
+# By our own clock: rows stored up to then are in the holds.
+PRESALE_HOLDS = "presale_holds"
+# By our own clock: when somebody last saw what writing stock would change.
+STOCK_DRY_RUN = "stock_dry_run"
 
 
 def read_watermark(connection: Connection, shop_id: str, channel: str = INCREMENTS) -> datetime | None:

@@ -28,15 +28,24 @@ def test_every_asset_is_a_daily_partition_of_shanghai_with_today_in_it() -> None
 def test_every_asset_says_what_it_is() -> None:
     for spec in defs.resolve_all_asset_specs():
         assert spec.description
-        assert spec.group_name in {"raw", "orders", "refunds", "proof", "logistics"}
+        assert spec.group_name in {"raw", "orders", "refunds", "proof", "inventory", "logistics"}
         assert list(spec.owners) == ["team:order-data"]
         assert "dagster/table_name" in spec.metadata
 
 
 def test_jobs_schedules_and_sensors_are_described_and_on() -> None:
-    for job in ("load_history", "sync_orders", "sync_refunds", "close_day", "reconcile", "follow_parcels"):
+    for job in (
+        "load_history",
+        "sync_orders",
+        "sync_refunds",
+        "close_day",
+        "reconcile",
+        "follow_parcels",
+        "derive_holds",
+        "inventory",
+    ):
         assert defs.resolve_job_def(job).description
-    for name in ("daily_close", "nightly_reconciliation", "hourly_parcels"):
+    for name in ("daily_close", "nightly_reconciliation", "hourly_parcels", "daily_inventory"):
         schedule = defs.resolve_schedule_def(name)
         assert schedule.description
         assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING

@@ -60,7 +60,7 @@ def test_every_table_and_column_of_bi_carries_a_comment(engine: Engine) -> None:
         ).all()
         views = connection.execute(text("SELECT count(*) FROM pg_views WHERE schemaname = 'bi'")).scalar()
     assert bare == []
-    assert views == 8
+    assert views == 10
 
 
 def test_bi_reader_reads_bi_and_nothing_else(engine: Engine) -> None:
@@ -69,7 +69,8 @@ def test_bi_reader_reads_bi_and_nothing_else(engine: Engine) -> None:
         assert connection.execute(text("SELECT count(*) FROM bi.orders")).scalar() == 0
         assert connection.execute(text("SELECT count(*) FROM bi.refunds")).scalar() == 0
         assert connection.execute(text("SELECT count(*) FROM bi.reserved_stock")).scalar() == 0
-        for table in ("core.orders", "core.refunds", "raw.page", "sync.watermark"):
+        assert connection.execute(text("SELECT count(*) FROM bi.inventory_holds")).scalar() == 0
+        for table in ("core.orders", "core.refunds", "core.presale_hold", "raw.page", "sync.watermark"):
             allowed = text("SELECT has_table_privilege('bi_reader', :name, 'SELECT')")
             with transaction(engine) as other:
                 assert other.execute(allowed, {"name": table}).scalar() is False

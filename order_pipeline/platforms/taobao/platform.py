@@ -1,8 +1,8 @@
 """Taobao behind the OrderPlatform protocol: which calls bring a shop's orders (Taobao contract §3).
 
 Belongs here: methods about orders, their parameters, what a call is for, and what is made of an answer. Not here: what
-any call needs (calls.py), messages, refunds and parcels (message_methods.py, refund_methods.py, trace_methods.py), how
-a list is walked (paging.py), how a trade is read (parsing.py).
+any call needs (calls.py), messages, refunds, parcels and stock (message_methods.py, refund_methods.py,
+trace_methods.py, stock_methods.py), how a list is walked (paging.py), how a trade is read (parsing.py).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from order_pipeline.platforms.taobao.paging import ListAnswer, Row, WalkedPage, 
 from order_pipeline.platforms.taobao.parsing import parse_trade, parse_version, read_record_id
 from order_pipeline.platforms.taobao.records import read_record_moment
 from order_pipeline.platforms.taobao.refund_methods import TaobaoRefunds
+from order_pipeline.platforms.taobao.stock_methods import TaobaoStock
 from order_pipeline.platforms.taobao.trace_methods import TaobaoTraces
 from order_pipeline.traffic.breaker import Kind
 
@@ -88,7 +89,7 @@ class _Content(msgspec.Struct, frozen=True):
     records: list[_Record]
 
 
-class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces):
+class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
     """One shop on Taobao or Tmall; implements ``protocol.OrderPlatform``. Safe to use from several threads."""
 
     def created_orders(self, window: Window) -> Iterator[OrderPage]:
