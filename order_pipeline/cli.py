@@ -584,6 +584,23 @@ def metrics(host: str, port: int) -> None:
         serve_metrics(host, port, lambda url: click.echo(f"metrics at {url}; Ctrl-C ends it"))
 
 
+OUT = click.option("--out", type=click.Path(dir_okay=False, writable=True), help="A file; the screen if left out.")
+
+
+@cli.command()
+@OUT
+def dictionary(out: str | None) -> None:
+    """Write what BI may read, every view and column, as a Markdown page."""
+    from order_pipeline.commands.dictionary import data_dictionary
+
+    with _opened_warehouse() as engine:
+        page = data_dictionary(engine)
+    if out:
+        Path(out).write_text(page, encoding="utf-8")
+    else:
+        click.echo(page, nl=False)
+
+
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback only.")
 @click.option(

@@ -49,7 +49,7 @@ DEFAULT_OVERLAP_MINUTES = 5
 MAX_OVERLAP_MINUTES = 24 * 60
 
 # Keys of a shop that are numbers or true and false; YAML's other numbers are ids and become text.
-NOT_TEXT = ("calls_per_minute", "overlap_minutes", "trace_messages")
+NOT_TEXT = ("calls_per_minute", "overlap_minutes", "trace_messages", "keep_personal_data")
 
 
 class WriteStock(StrEnum):
@@ -88,7 +88,8 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     grants this app key; None: no limit. ``overlap_minutes``: how far before the watermark a poll begins; 30 around big
     sales. ``trace_messages``: also have messages about parcels, which makes the permit name its topics.
     ``oauth_url``: where the shop's owner authorises; None: the platform's own. ``write_stock``: whether what pre-sales
-    hold is taken off the stock that buyers see.
+    hold is taken off the stock that buyers see. ``keep_personal_data``: whether addressees are asked for and kept, in
+    schema ``personal``.
     """
 
     id: str
@@ -103,6 +104,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     oauth_url: str | None = None
     trace_messages: bool = False
     write_stock: WriteStock = WriteStock.OFF
+    keep_personal_data: bool = False
 
     @property
     def overlap(self) -> timedelta:

@@ -134,12 +134,35 @@ class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[RejectedRecord, ...]
 
 
+class Receiver(msgspec.Struct, frozen=True, kw_only=True):
+    """The addressee of an order as the platform shows it to the seller; the representation hides it.
+
+    Never part of anything else that is handed over: not of an answer's body, not of an order's ``extra``.
+    """
+
+    buyer_nick: str | None
+    name: str | None
+    mobile: str | None
+    phone: str | None
+    address: str | None
+    town: str | None
+    zip: str | None
+    oaid: str | None
+
+    def __repr__(self) -> str:
+        return "Receiver(***)"
+
+
 class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of one order: exactly one of ``order`` and ``rejected`` is there."""
+    """The whole of one order: exactly one of ``order`` and ``rejected`` is there.
+
+    ``receiver``: its addressee, where it was asked for.
+    """
 
     answer: Answer
     order: Order | None
     rejected: RejectedRecord | None
+    receiver: Receiver | None = None
 
     @property
     def record(self) -> Order | None:
@@ -602,8 +625,11 @@ class OrderPlatform(MessageSource, RefundSource, TraceSource, StockSource, Proto
         """
         ...
 
-    def order(self, order_id: str) -> OrderDetail:
-        """Fetch one order whole. Raises NotFoundError when the platform does not serve it (any more)."""
+    def order(self, order_id: str, *, with_receiver: bool = False) -> OrderDetail:
+        """Fetch one order whole, its addressee too if asked for, which then is in ``OrderDetail.receiver`` only.
+
+        Raises NotFoundError when the platform does not serve it (any more).
+        """
         ...
 
     @property

@@ -152,7 +152,7 @@ class _Fetcher:
     """Fetches records in the pool's threads until an error shows that no other would come either."""
 
     def __init__(self, access: ShopAccess, stream: Stream) -> None:
-        self._platform = access.platform
+        self._access = access
         self._stream = stream
         self._hopeless: CallError | None = None
 
@@ -160,7 +160,7 @@ class _Fetcher:
         if self._hopeless:
             return Fetched(pending, self._hopeless)
         try:
-            return Fetched(pending, self._stream.fetch(self._platform, pending.record_id))
+            return Fetched(pending, self._stream.fetch(self._access, pending.record_id))
         except CallError as error:
             if isinstance(error, HOPELESS):
                 self._hopeless = error

@@ -21,12 +21,14 @@ from order_pipeline.warehouse.merging import Refused, Source
 from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, merge_orders
 from order_pipeline.warehouse.quarantine import QuarantinedRecord, quarantine, settle_loaded
 from order_pipeline.warehouse.raw import RawPage, store_pages
+from order_pipeline.warehouse.receivers import PERSONAL_COLUMNS, ReceiverRow, store_receivers
 from order_pipeline.warehouse.worklist import Said, Shown, contradicted, say_anyway, say_changed
 
 DETAIL = "detail"
 
 _order_values = attrgetter(*ORDER_COLUMNS)
 _item_values = attrgetter(*ITEM_COLUMNS)
+_receiver_values = attrgetter(*PERSONAL_COLUMNS)
 
 
 class Stored(NamedTuple):
@@ -79,7 +81,10 @@ def shown_by(pages: Sequence[OrderPage]) -> list[Shown]:
 
 
 def store_details(connection: Connection, access: ShopAccess, details: Sequence[OrderDetail]) -> StoredDetails:
-    """Store whole orders: raw first, then the rows where newer, and what could not be read or loaded."""
+    """Store whole orders: raw first, then the rows where newer, and what could not be read or loaded.
+
+    Addressees, of shops that keep them, land in the same transaction.
+    """
     shop = access.shop
     orders = [(detail.order, detail.answer) for detail in details if detail.order]
     store_pages(
@@ -92,6 +97,7 @@ def store_details(connection: Connection, access: ShopAccess, details: Sequence[
     refused = merge_orders(
         connection, shop.id, shop.platform, Source.DETAIL, [order_row(order, answer) for order, answer in orders]
     )
+    store_receivers(connection, shop.id, [row for detail in details if (row := _receiver_row(detail))])
     rejected = [quarantined(detail.rejected, detail.answer) for detail in details if detail.rejected]
     rejected += [_refused(held) for held in refused]
     quarantine(connection, shop.id, shop.platform, DETAIL, rejected)
@@ -137,6 +143,13 @@ def raw_page(
         answer.body,
         refund_id,
     )
+
+
+def _receiver_row(detail: OrderDetail) -> ReceiverRow | None:
+    if detail.receiver is None or detail.order is None:
+        return None
+    order = detail.order
+    return ReceiverRow(order.order_id, order.modified_at, detail.answer.sent_at, _receiver_values(detail.receiver))
 
 
 def order_row(order: Order, answer: Answer) -> OrderRow:

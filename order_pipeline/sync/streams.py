@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from order_pipeline.platforms.protocol import OrderDetail, OrderPlatform, RefundDetail
+from order_pipeline.platforms.protocol import OrderDetail, RefundDetail
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.refund_storing import store_refund_details
 from order_pipeline.sync.storing import StoredDetails, store_details
@@ -21,10 +21,18 @@ class Stream(NamedTuple):
     """A worklist, the call that fetches one of its records, and what stores the answers."""
 
     subject: Subject
-    fetch: Callable[[OrderPlatform, str], OrderDetail | RefundDetail]
+    fetch: Callable[[ShopAccess, str], OrderDetail | RefundDetail]
     # The sequence holds what ``fetch`` returns.
     store: Callable[[Connection, ShopAccess, Sequence[Any]], StoredDetails]
 
 
-ORDER_STREAM = Stream(ORDERS, lambda platform, order_id: platform.order(order_id), store_details)
-REFUND_STREAM = Stream(REFUNDS, lambda platform, refund_id: platform.refund(refund_id), store_refund_details)
+def _fetch_order(access: ShopAccess, order_id: str) -> OrderDetail:
+    return access.platform.order(order_id, with_receiver=access.shop.keep_personal_data)
+
+
+def _fetch_refund(access: ShopAccess, refund_id: str) -> RefundDetail:
+    return access.platform.refund(refund_id)
+
+
+ORDER_STREAM = Stream(ORDERS, _fetch_order, store_details)
+REFUND_STREAM = Stream(REFUNDS, _fetch_refund, store_refund_details)

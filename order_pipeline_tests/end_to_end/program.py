@@ -29,7 +29,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def shops_file(folder: Path, play: Play, **changes: str) -> None:
+def shops_file(folder: Path, play: Play, **changes: str | bool) -> None:
     shop = play.shop(**changes)
     fields = {name: getattr(shop, name) for name in shop.__struct_fields__ if getattr(shop, name) is not None}
     (folder / "shops.yaml").write_text(json.dumps({"shops": [fields]}))

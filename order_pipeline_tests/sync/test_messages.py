@@ -236,8 +236,8 @@ def test_a_message_that_comes_while_its_order_is_fetched_costs_no_second_call(en
         def __getattr__(self, name: str) -> Any:
             return getattr(platform, name)
 
-        def order(self, order_id: str) -> Any:
-            detail = platform.order(order_id)
+        def order(self, order_id: str, **options: bool) -> Any:
+            detail = platform.order(order_id, **options)
             if not told:
                 told.append(order_id)
                 read_messages([access], engine)

@@ -49,33 +49,6 @@ def test_the_names_of_the_steps_are_their_revisions() -> None:
     assert all(re.search(rf"/{revision}_\w+\.py$", path) for revision, path in steps.items())
 
 
-def test_every_table_and_column_of_bi_carries_a_comment(engine: Engine) -> None:
-    with transaction(engine) as connection:
-        bare = connection.execute(
-            text("""
-                SELECT c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-                WHERE n.nspname = 'bi' AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid) IS NULL)
-            """)
-        ).all()
-        views = connection.execute(text("SELECT count(*) FROM pg_views WHERE schemaname = 'bi'")).scalar()
-    assert bare == []
-    assert views == 10
-
-
-def test_bi_reader_reads_bi_and_nothing_else(engine: Engine) -> None:
-    with transaction(engine) as connection:
-        connection.execute(text("SET LOCAL ROLE bi_reader"))
-        assert connection.execute(text("SELECT count(*) FROM bi.orders")).scalar() == 0
-        assert connection.execute(text("SELECT count(*) FROM bi.refunds")).scalar() == 0
-        assert connection.execute(text("SELECT count(*) FROM bi.reserved_stock")).scalar() == 0
-        assert connection.execute(text("SELECT count(*) FROM bi.inventory_holds")).scalar() == 0
-        for table in ("core.orders", "core.refunds", "core.presale_hold", "raw.page", "sync.watermark"):
-            allowed = text("SELECT has_table_privilege('bi_reader', :name, 'SELECT')")
-            with transaction(engine) as other:
-                assert other.execute(allowed, {"name": table}).scalar() is False
-
-
 def test_the_platforms_records_hold_every_column_of_the_tables() -> None:
     assert set(ORDER_COLUMNS) | {"items"} == set(Order.__struct_fields__)
     assert set(ITEM_COLUMNS) == set(OrderItem.__struct_fields__)

@@ -37,6 +37,7 @@ from order_pipeline.platforms.taobao.fields import (
 from order_pipeline.platforms.taobao.message_methods import TaobaoMessages
 from order_pipeline.platforms.taobao.paging import ListAnswer, Row, WalkedPage, walk
 from order_pipeline.platforms.taobao.parsing import parse_trade, parse_version, read_record_id
+from order_pipeline.platforms.taobao.receivers import RECEIVER_FIELDS, take_receiver
 from order_pipeline.platforms.taobao.records import read_record_moment
 from order_pipeline.platforms.taobao.refund_methods import TaobaoRefunds
 from order_pipeline.platforms.taobao.stock_methods import TaobaoStock
@@ -157,8 +158,8 @@ class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
         }
         return self._call(Kind.POLL, CREATED.method, params, read, about=about, payload_keys=_LIST_KEYS)
 
-    def order(self, order_id: str) -> OrderDetail:
-        """Fetch one order whole (§3.4 taobao.trade.fullinfo.get).
+    def order(self, order_id: str, *, with_receiver: bool = False) -> OrderDetail:
+        """Fetch one order whole (§3.4 taobao.trade.fullinfo.get), with its addressee apart where that is wanted.
 
         Raises:
             NotFoundError: the platform does not serve it: older than three months, or another shop's.
@@ -168,15 +169,19 @@ class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
         attempted = f"{DETAIL} of order {order_id}, shop {self._shop}"
 
         def read(envelope: Envelope, answer: Answer) -> OrderDetail:
+            receiver = None
+            if with_receiver:
+                receiver, body = take_receiver(envelope, DETAIL)
+                answer = msgspec.structs.replace(answer, body=body)
             record = _read_trade(envelope, attempted)
             if record.order_id is not None and record.order_id != order_id:
                 raise malformed(attempted, f"it is about order {record.order_id}")
             if isinstance(record, Order):
-                return OrderDetail(answer=answer, order=record, rejected=None)
+                return OrderDetail(answer=answer, order=record, rejected=None, receiver=receiver)
             return OrderDetail(answer=answer, order=None, rejected=record)
 
         self._learn_time(Kind.DETAIL)
-        params = {"fields": DETAIL_FIELDS, "tid": order_id}
+        params = {"fields": f"{DETAIL_FIELDS},{RECEIVER_FIELDS}" if with_receiver else DETAIL_FIELDS, "tid": order_id}
         return self._call(
             Kind.DETAIL, DETAIL, params, read, about=f"order {order_id}", payload_keys=frozenset({"trade"})
         )
