@@ -1,0 +1,103 @@
+"""What BI asks: the example queries run as its role, and its usual questions are answered from indexes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine, text
+
+from order_pipeline.warehouse.database import connect, transaction
+from order_pipeline.warehouse.embedded import EmbeddedServer
+
+QUERIES = sorted((Path(__file__).parents[2] / "docs" / "queries").glob("*.sql"))
+# One in ten minutes: more than a year of three shops, enough that reading all of them would be a mistake.
+ORDERS = 60_000
+
+FILL = f"""
+    INSERT INTO core.orders (shop_id, order_id, platform, status, created_at, paid_at, modified_at, payment, extra,
+                             sent_at, source)
+    SELECT CASE n % 3 WHEN 0 THEN 'my-shop' WHEN 1 THEN 'other-shop' ELSE 'third-shop' END, n::text, 'taobao',
+           CASE WHEN n > {ORDERS} - 300 THEN 'WAIT_SELLER_SEND_GOODS' ELSE 'TRADE_FINISHED' END,
+           moment, moment, moment, n % 100, '{{}}', moment, 'detail'
+    FROM generate_series(1, {ORDERS}) n,
+         LATERAL (SELECT now() - make_interval(mins => 10 * ({ORDERS} - n)) AS moment) m;
+    INSERT INTO core.order_items (shop_id, order_id, item_id, sku_code, quantity, price, payment, status, extra)
+    SELECT shop_id, order_id, order_id, 'SKU-' || order_id::int % 2000, 1, 1, 1, status, '{{}}' FROM core.orders;
+    ANALYZE core.orders, core.order_items;
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(postgres: EmbeddedServer) -> Iterator[Engine]:
+    """More than a year of three shops."""
+    connection = psycopg2.connect(postgres.url("postgres").replace("+psycopg2", ""))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE questions TEMPLATE template STRATEGY FILE_COPY")
+    connection.close()
+    engine = connect(postgres.url("questions"))
+    with transaction(engine) as opened:
+        opened.execute(text(FILL.replace("::", "\\:\\:")))
+    yield engine
+    engine.dispose()
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def explained(engine: Engine, query: str) -> list[dict[str, Any]]:
+    """Return the plan's nodes, run as BI's role."""
+    with transaction(engine) as connection:
+        connection.execute(text("SET LOCAL ROLE bi_reader"))
+        plan = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}").scalar()
+    (whole,) = plan if isinstance(plan, list) else json.loads(str(plan))
+    return list(nodes(whole["Plan"]))
+
+
+LATELY = ">= now() - interval '1 day'"
+
+
+@pytest.mark.parametrize(
+    ("view", "condition", "index", "rows"),
+    [
+        ("orders", f"created_at {LATELY}", "orders_created", 100),
+        ("orders", f"modified_at {LATELY}", "orders_modified", 100),
+        ("orders", f"paid_at {LATELY}", "orders_paid", 100),
+        ("orders", "status = 'WAIT_SELLER_SEND_GOODS'", "orders_status", 200),
+        ("order_items", "sku_code = 'SKU-7'", "order_items_sku", 50),
+        ("daily_sales", "day >= current_date - 7", "orders_paid_day", 600),
+    ],
+    ids=["by day of creation", "by change", "by payment", "by status", "by SKU", "sales by day"],
+)
+def test_a_question_of_bi_reads_an_index_and_little_else(
+    filled: Engine, view: str, condition: str, index: str, rows: int
+) -> None:
+    plan = explained(filled, f"SELECT * FROM bi.{view} WHERE shop_id = 'my-shop' AND {condition}")
+    assert index in {node.get("Index Name") for node in plan}
+    assert not [node for node in plan if node["Node Type"] == "Seq Scan"]
+    read = max(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in plan if "Relation Name" in node
+    )  # fmt: skip
+    assert 0 < read <= rows
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda path: path.stem)
+def test_an_example_query_runs_as_bi(filled: Engine, query: Path) -> None:
+    with transaction(filled) as connection:
+        connection.execute(text("SET LOCAL ROLE bi_reader"))
+        # As a tool sends it: a percent sign or a colon in it means nothing.
+        connection.connection.cursor().execute(query.read_text())
+    assert query.read_text().startswith("-- ")
+
+
+def test_there_are_example_queries() -> None:
+    assert len(QUERIES) >= 6
