@@ -11,7 +11,7 @@ COMPILE_IMAGE := $(BIN)/uv pip compile pyproject.toml --extra celery --extra kub
            --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: install demo dev test test-stack test-celery lint lock bench bench-insights soak
+.PHONY: install demo dev test test-stack test-celery lint audit lock bench bench-insights soak
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,13 @@ lint: install
 	@cp requirements.image.lock $(VENV)/ && $(COMPILE_IMAGE) --output-file $(VENV)/requirements.image.lock \
 	  && cmp -s requirements.image.lock $(VENV)/requirements.image.lock \
 	  || { echo "requirements.image.lock is not what requirements.lock says: run make lock"; exit 1; }
+	# What is installed fits together, and came by the lock's hashes (install: --require-hashes). Whether anything of it
+	# has become known to be unsafe only the network knows: make audit.
+	@$(BIN)/uv pip check --quiet --python $(BIN)/python
+
+# The advisories about every locked version. Not part of lint, which has to work without a network.
+audit: install
+	$(BIN)/uv tool run --quiet pip-audit --requirement requirements.lock --require-hashes --disable-pip
 
 lock: install
 	$(COMPILE) --output-file requirements.lock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+import psutil
 import pytest
 import requests
 
@@ -32,6 +33,11 @@ def test_dev_serves_the_ui_over_the_live_sandbox_and_ends_in_order() -> None:
                 break
             assert time.monotonic() < deadline, entries
             time.sleep(0.5)
+        family = psutil.Process(process.pid).children(recursive=True)
+        listening = {each.laddr.ip for child in family for each in child.net_connections() if each.status == "LISTEN"}
+        # Dagster's UI has no login: nobody but this machine may reach it, nor what stands behind it.
+        assert listening
+        assert listening <= {"127.0.0.1", "::1"}
         process.send_signal(signal.SIGINT)
         assert process.wait(40) == 0
 
