@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from order_pipeline.commands.sandbox import SandboxChoice
+    from order_pipeline.configuration import Shop
 
 UNDONE = 1
 MISCONFIGURED = 2
@@ -37,6 +38,9 @@ DEMO_LIVE_ORDERS_PER_SECOND = 2.0
 # A day's wait takes 43 seconds, so that orders of the demo are shipped and signed while one looks.
 DEMO_LIVE_LIFE_SPEED = 2000.0
 SEED = 84
+
+# A month of runs can be looked at line by line; older ones keep how they ended.
+EVENTS_KEPT_DAYS = 30
 
 # Enough to find the phone that confirms the login.
 AUTHORIZE_WAIT_SECONDS = 300.0
@@ -584,6 +588,121 @@ def metrics(host: str, port: int) -> None:
         serve_metrics(host, port, lambda url: click.echo(f"metrics at {url}; Ctrl-C ends it"))
 
 
+@cli.command()
+@click.argument("shop_id", metavar="SHOP")
+@click.argument("order_ids", metavar="[ORDER]...", nargs=-1)
+@click.option("--refund", "refund_ids", multiple=True, help="A refund's number; may be given several times.")
+@JSON
+def refetch(shop_id: str, order_ids: tuple[str, ...], refund_ids: tuple[str, ...], as_json: bool) -> None:
+    """Fetch single orders or refunds once more and load them, whatever the tables hold.
+
+    Exits with 1 if one is not in the tables as the platform answered.
+    """
+    from order_pipeline.commands.interventions import refetch_records
+
+    if not order_ids and not refund_ids:
+        raise click.UsageError("name orders, or refunds with --refund")
+    with _opened_shop(shop_id, "refetch") as (engine, shop, _shops):
+        well = refetch_records(engine, shop, order_ids, refund_ids, as_json=as_json)
+    sys.exit(0 if well else UNDONE)
+
+
+WHY = click.option("--why", required=True, help="The reason; it is kept with your name and the time, and shown.")
+
+
+@cli.group()
+def breaker() -> None:
+    """Stop the polls of an app key by hand, or let them go on; the breaker itself does both by what it counts."""
+
+
+@breaker.command("open")
+@click.argument("shop_id", metavar="SHOP")
+@click.option(
+    "--hours",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 168, min_open=True),
+    help="How long; then it closes itself as soon as calls go through.",
+)
+@WHY
+def open_breaker(shop_id: str, hours: float, why: str) -> None:
+    """Stop the polls of this shop's app key; messages and one full pull an hour go on."""
+    from order_pipeline.commands.interventions import set_breaker
+
+    with _opened_shop(shop_id, "breaker open") as (engine, shop, shops):
+        set_breaker(engine, shop, shops, hours=hours, why=why)
+
+
+@breaker.command("close")
+@click.argument("shop_id", metavar="SHOP")
+@WHY
+def close_breaker(shop_id: str, why: str) -> None:
+    """Let the polls of this shop's app key go on at once, and forget the failures that were counted."""
+    from order_pipeline.commands.interventions import set_breaker
+
+    with _opened_shop(shop_id, "breaker close") as (engine, shop, shops):
+        set_breaker(engine, shop, shops, hours=None, why=why)
+
+
+@cli.command("prune-events")
+@click.option(
+    "--older-than",
+    "days",
+    default=EVENTS_KEPT_DAYS,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Days; younger lines stay.",
+)
+@JSON
+def prune_events(days: int, as_json: bool) -> None:
+    """Delete old lines of Dagster's event log; what assets, partitions and checks are judged by stays."""
+    import json
+
+    from order_pipeline import configuration
+    from order_pipeline.commands.environment import put_databases_in_environment
+    from order_pipeline.commands.event_log import prune_events as prune
+    from order_pipeline.warehouse.database import connect
+
+    with _one_line_errors():
+        put_databases_in_environment()
+        pruned = prune(connect(configuration.dagster_url() or ""), days)
+    click.echo(
+        json.dumps(pruned._asdict())
+        if as_json
+        else f"{pruned.deleted:,} lines older than {days} days are deleted, {pruned.left:,} are left"
+    )
+
+
+@cli.command("remove-shop")
+@click.argument("shop_id", metavar="SHOP")
+@click.option("--yes", "is_sure", is_flag=True, help="Really delete; without it, only say what would go.")
+@JSON
+def remove_shop(shop_id: str, is_sure: bool, as_json: bool) -> None:
+    """Delete everything that is held of a shop, for good. It must not be in shops.yaml any more."""
+    from order_pipeline.commands.removal import remove_shop as remove
+    from order_pipeline.resources.addresses import configured_shops
+
+    with _opened_warehouse() as engine:
+        is_gone = remove(engine, shop_id, configured_shops(or_none=True), is_sure=is_sure, as_json=as_json)
+    sys.exit(0 if is_gone else UNDONE)
+
+
+@cli.command()
+@click.argument("shop_id", metavar="SHOP")
+@click.option("--order", "order_ids", multiple=True, help="Of this order, also when it changes again.")
+@click.option("--buyer", help="Of all orders so far of the buyer with this buyer_open_uid.")
+@click.option("--all", "everybody", is_flag=True, help="Of all orders; new ones follow while keep_personal_data is on.")
+@JSON
+def forget(shop_id: str, order_ids: tuple[str, ...], buyer: str | None, everybody: bool, as_json: bool) -> None:
+    """Delete addressees of a shop that keeps them (keep_personal_data)."""
+    from order_pipeline.commands.removal import forget as forget_people
+
+    if everybody == bool(order_ids or buyer):
+        raise click.UsageError("name orders with --order, a buyer with --buyer, or say --all")
+    with _opened_shop(shop_id, "forget") as (engine, shop, _shops):
+        forget_people(engine, shop, order_ids, buyer, everybody=everybody, as_json=as_json)
+
+
 OUT = click.option("--out", type=click.Path(dir_okay=False, writable=True), help="A file; the screen if left out.")
 
 
@@ -597,6 +716,22 @@ def dictionary(out: str | None) -> None:
         page = data_dictionary(engine)
     if out:
         Path(out).write_text(page, encoding="utf-8")
+    else:
+        click.echo(page, nl=False)
+
+
+@cli.command()
+@click.option("--day", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The day, Asia/Shanghai.")
+@OUT
+def report(day: datetime, out: str | None) -> None:
+    """Write a day's sales, refunds, freshness, proofs and reserved stock as one HTML page with pictures."""
+    from order_pipeline.commands.report import daily_report
+
+    with _opened_warehouse() as engine:
+        page = daily_report(engine, day.date())
+    if out:
+        Path(out).write_text(page, encoding="utf-8")
+        click.echo(f"{out}: open it in any browser")
     else:
         click.echo(page, nl=False)
 
@@ -662,6 +797,19 @@ def _pool_limits(pools: tuple[str, ...]) -> dict[str, int]:
             raise click.BadParameter(f"--pool {pool}: write NAME=RUNS with one run or more, as history=2")
         limits[name] = int(runs)
     return limits
+
+
+@contextmanager
+def _opened_shop(shop_id: str, command: str) -> Iterator[tuple[Engine, Shop, tuple[Shop, ...]]]:
+    """Open the warehouse for a command about one shop: the engine, the shop, and all that are configured."""
+    from order_pipeline.configuration import select_shops
+    from order_pipeline.resources.addresses import configured_shops
+
+    with _one_line_errors():
+        shops = configured_shops()
+        (shop,) = select_shops(shops, (shop_id,), named_by=command)
+        with _opened_warehouse() as engine:
+            yield engine, shop, shops
 
 
 def _demo_sandbox(demand: str, scale: float, orders: int) -> SandboxChoice:

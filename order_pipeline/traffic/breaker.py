@@ -103,6 +103,22 @@ _CHANGE = text(f"""
     )
     SELECT count(*) FROM changed
 """)
+_FORCE = text(f"""
+    WITH forced AS (
+        INSERT INTO sync.breaker AS held (app_key, state, since, reason, next_probe_at)
+        VALUES (:app_key, :state, {_NOW}, :reason, {_NOW} + make_interval(secs => :probe))
+        ON CONFLICT (app_key) DO UPDATE SET
+            since = CASE WHEN held.state = excluded.state THEN held.since ELSE excluded.since END,
+            state = excluded.state, reason = excluded.reason, good_probes = 0, next_probe_at = excluded.next_probe_at
+        RETURNING app_key, next_probe_at
+    ), noted AS (
+        INSERT INTO sync.breaker_change (app_key, changed_at, state, reason, calls, failures)
+        SELECT app_key, {_NOW}, :state, :reason, :calls, :failures FROM forced
+    ), forgotten AS (
+        DELETE FROM sync.breaker_count WHERE app_key IN (SELECT app_key FROM forced WHERE :state = 'closed')
+    )
+    SELECT count(*) FROM forced
+""")
 _CLAIM_PROBE = text(f"""
     UPDATE sync.breaker SET next_probe_at = {_NOW} + make_interval(secs => :every)
     WHERE app_key = :app_key AND state = 'open' AND next_probe_at <= {_NOW}
@@ -309,6 +325,38 @@ class Breaker:
             self._change(before, after, status.counts)
         with self._lock:
             self._is_open = after.is_open
+
+    def force_open(self, reason: str, *, seconds: float) -> None:
+        """Open it by hand: no polls and no probes for so long, then probes as ever. ``reason`` says who and why.
+
+        Raises:
+            TransientError: the database does not answer.
+
+        """
+        self._force(is_open=True, reason=reason, probe_in=seconds)
+
+    def force_closed(self, reason: str) -> None:
+        """Close it by hand, and forget the failures that were counted; it opens again when calls go on failing.
+
+        Raises:
+            TransientError: the database does not answer.
+
+        """
+        self._force(is_open=False, reason=reason, probe_in=0.0)
+
+    def _force(self, *, is_open: bool, reason: str, probe_in: float) -> None:
+        counts = self.state().counts
+        self._run(
+            _FORCE,
+            state="open" if is_open else "closed",
+            reason=reason,
+            probe=probe_in,
+            calls=counts.calls,
+            failures=counts.failures,
+        )
+        with self._lock:
+            self._is_open = is_open
+            self._calls = self._failures = 0
 
     def full_pull_due(self) -> bool:
         """Return whether the breaker is open and the last full pull is long enough ago.

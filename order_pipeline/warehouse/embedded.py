@@ -38,6 +38,11 @@ class EmbeddedServer:
         socket = self._server.get_postmaster_info().socket_dir
         return f"postgresql+psycopg2://postgres@/{database}?host={quote(str(socket), safe='/')}"
 
+    @property
+    def programs(self) -> Path:
+        """The folder of pg_dump, pg_restore and psql of the server's own version."""
+        return Path(self._server.bin_path)
+
     def create_database(self, database: str) -> None:
         """Create a database unless it is there."""
         create_if_missing(self.url(database))

@@ -371,3 +371,38 @@ def test_counting_costs_a_round_trip_a_second_and_no_more(engine: Engine, monkey
     for _ in range(100):
         call(breaker)
     assert len(trips) <= 100 / FLUSH_CALLS + 2
+
+
+# By hand
+
+
+def test_a_breaker_opened_by_hand_refuses_polls_and_probes_until_its_time_is_over(
+    breaker: Breaker, engine: Engine, clock: Time
+) -> None:
+    breaker.force_open("opened by me: the platform said so", seconds=7200)
+    elsewhere = Breaker(engine, "app", clock=clock)
+    for _ in range(3):
+        with pytest.raises(BreakerOpenError, match="opened by me"):
+            call(elsewhere)
+        clock.advance(2000)
+    call(elsewhere, kind=Kind.MESSAGE)
+    clock.advance(1300)
+    for _ in range(DEFAULT_BREAKER.probes_to_close):
+        call(elsewhere)
+        clock.advance(DEFAULT_BREAKER.probe_seconds)
+    assert not breaker.state().is_open
+    assert [change.state for change in breaker.changes()] == ["closed", "open"]
+
+
+def test_a_breaker_closed_by_hand_lets_calls_through_and_opens_again_if_they_fail(
+    breaker: Breaker, clock: Time
+) -> None:
+    fail_until_open(breaker)
+    clock.advance(1)
+    breaker.force_closed("closed by me: it is mended")
+    assert call(breaker).is_probe is False
+    assert breaker.state().counts.failures == 0
+    clock.advance(1)
+    for _ in range(DEFAULT_BREAKER.fewest_calls - 1):
+        call(breaker, failed=True)
+    assert breaker.state().is_open

@@ -12,14 +12,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
 from order_pipeline.commands.dictionary import data_dictionary
-from order_pipeline.platforms.taobao.fields import PERSONAL_FIELDS
-from order_pipeline.sandbox.fields import everything
-from order_pipeline.sandbox.rendering import render_trade
 from order_pipeline.sync.enrichment import drain
 from order_pipeline.warehouse.database import connect, transaction
 from order_pipeline.warehouse.dictionary import READERS, read_schema
 from order_pipeline.warehouse.receivers import forget_orders, forget_shop, orders_of_buyer
 from order_pipeline_tests.conftest import Play
+from order_pipeline_tests.people import personal_values
 from order_pipeline_tests.proving import now_due, pass_over, proof
 
 DICTIONARY = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
@@ -101,25 +99,11 @@ def test_the_data_dictionary_is_current(engine: Engine) -> None:
     )
 
 
-def personal_values(play: Play, shop_id: str = "demo-shop") -> dict[str, dict[str, str]]:
-    """Return what the platform could tell about the people of each order."""
-    shop = play.marketplace.shops[shop_id]
-    selection = everything("detail")
-    with play.marketplace.looking():
-        trades = [trade for trade, _ in play.marketplace.ledger(shop_id).versions()]
-        rendered = {str(trade.tid): render_trade(trade, shop, selection) for trade in trades}
-    return {
-        # Six digits of a postal code are part of many a number.
-        tid: {name: str(value) for name, value in trade.items() if name in PERSONAL_FIELDS - {"receiver_zip"}}
-        for tid, trade in rendered.items()
-    }
-
-
 @pytest.mark.parametrize("play", [{"orders": 60}], indirect=True)
 def test_addressees_are_kept_where_a_shop_says_so_and_only_in_their_schema(engine: Engine, play: Play) -> None:
     access = play.access(keep_personal_data=True)
     pass_over(engine, access)
-    people = personal_values(play)
+    people = personal_values(play.marketplace)
     with transaction(engine) as connection:
         kept = {row.order_id: row for row in connection.execute(text("SELECT * FROM personal.order_receiver"))}
     assert kept.keys() == people.keys()
@@ -194,7 +178,9 @@ def look(connection: Connection) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("play", [{"orders": 400}], indirect=True)
 @pytest.mark.parametrize("schema", ["bi"])
-def test_a_reader_is_never_told_that_half_of_a_window_is_all_and_sees_no_half_order(engine: Engine, reader: Engine, play: Play) -> None:
+def test_a_reader_sees_no_half_order_and_is_never_told_that_half_a_window_is_all(
+    engine: Engine, reader: Engine, play: Play
+) -> None:
     # Pages of 20 make a window of 20 pages, which land in two transactions.
     access = play.access(20)
     pass_over(engine, access)
