@@ -15,8 +15,8 @@ from order_pipeline.warehouse.database import connect, transaction
 from order_pipeline.warehouse.embedded import EmbeddedServer
 
 QUERIES = sorted((Path(__file__).parents[2] / "docs" / "queries").glob("*.sql"))
-# One in ten minutes: more than a year of three shops, enough that reading all of them would be a mistake.
-ORDERS = 60_000
+# One in twenty minutes: more than a year of three shops, enough that reading all of them would be a mistake.
+ORDERS = 30_000
 
 FILL = f"""
     INSERT INTO core.orders (shop_id, order_id, platform, status, created_at, paid_at, modified_at, payment, extra,
@@ -25,7 +25,7 @@ FILL = f"""
            CASE WHEN n > {ORDERS} - 300 THEN 'WAIT_SELLER_SEND_GOODS' ELSE 'TRADE_FINISHED' END,
            moment, moment, moment, n % 100, '{{}}', moment, 'detail'
     FROM generate_series(1, {ORDERS}) n,
-         LATERAL (SELECT now() - make_interval(mins => 10 * ({ORDERS} - n)) AS moment) m;
+         LATERAL (SELECT now() - make_interval(mins => 20 * ({ORDERS} - n)) AS moment) m;
     INSERT INTO core.order_items (shop_id, order_id, item_id, sku_code, quantity, price, payment, status, extra)
     SELECT shop_id, order_id, order_id, 'SKU-' || order_id::int % 2000, 1, 1, 1, status, '{{}}' FROM core.orders;
     ANALYZE core.orders, core.order_items;
