@@ -60,7 +60,7 @@ def test_every_table_and_column_of_bi_carries_a_comment(engine: Engine) -> None:
         ).all()
         views = connection.execute(text("SELECT count(*) FROM pg_views WHERE schemaname = 'bi'")).scalar()
     assert bare == []
-    assert views == 10
+    assert views == 16
 
 
 def test_bi_reader_reads_bi_and_nothing_else(engine: Engine) -> None:
