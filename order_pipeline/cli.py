@@ -450,6 +450,120 @@ def check_parcels(shops: tuple[str, ...], as_json: bool) -> None:
 
 
 @cli.group()
+def restock() -> None:
+    """Look at the purchase list, decide about its lines, and follow what was bought until it is here."""
+
+
+CSV = click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write it as CSV.")
+XLSX = click.option("--xlsx", "xlsx_path", type=click.Path(dir_okay=False, path_type=Path), help="Write it as XLSX.")
+QUANTITY = click.option("--quantity", type=click.IntRange(1), help="So many pieces instead; of one line only.")
+
+
+@restock.command("list")
+@click.option("--all", "everything", is_flag=True, help="Also SKUs of which nothing is to be bought, and why.")
+@SHOP
+@CSV
+@XLSX
+@JSON
+def list_restock(
+    everything: bool, shops: tuple[str, ...], csv_path: Path | None, xlsx_path: Path | None, as_json: bool
+) -> None:
+    """Show the latest list: what to buy of whom, and why; files and JSON hold the whole working of each line."""
+    from order_pipeline.commands.restock import list_suggestions
+
+    with _opened_warehouse() as engine:
+        list_suggestions(engine, shops, everything=everything, csv_path=csv_path, xlsx_path=xlsx_path, as_json=as_json)
+
+
+@restock.command("accept")
+@click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="Every line of the shops named by --shop.")
+@QUANTITY
+@SHOP
+@JSON
+def accept_restock(
+    ids: tuple[int, ...], is_all: bool, quantity: int | None, shops: tuple[str, ...], as_json: bool
+) -> None:
+    """Put lines on order: they count as stock to come, so that no later list suggests them again."""
+    from order_pipeline.commands.restock import accept_all, accept_lines
+
+    if bool(ids) == is_all or (is_all and not shops):
+        raise click.UsageError("name lines by their ID, or say --all --shop SHOP")
+    if quantity and len(ids) != 1:
+        raise click.UsageError("--quantity is for one line; name one ID")
+    with _opened_warehouse() as engine:
+        if is_all:
+            accept_all(engine, shops, as_json=as_json)
+        else:
+            accept_lines(engine, ids, quantity, as_json=as_json)
+
+
+@restock.command("reject")
+@click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
+@click.option("--why", required=True, help="The reason; it is kept with your name and the time.")
+@JSON
+def reject_restock(ids: tuple[int, ...], why: str, as_json: bool) -> None:
+    """Turn lines down; they are not suggested again for a review period."""
+    from order_pipeline.commands.restock import reject_lines
+
+    with _opened_warehouse() as engine:
+        reject_lines(engine, ids, why, as_json=as_json)
+
+
+@restock.command("purchases")
+@SHOP
+@JSON
+def list_restock_purchases(shops: tuple[str, ...], as_json: bool) -> None:
+    """Show what is on order, and what is late."""
+    from order_pipeline.commands.restock import list_purchases
+
+    with _opened_warehouse() as engine:
+        list_purchases(engine, shops, as_json=as_json)
+
+
+@restock.command("received")
+@click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
+@QUANTITY
+@JSON
+def receive_restock(ids: tuple[int, ...], quantity: int | None, as_json: bool) -> None:
+    """Say that purchases came: whole, or so many pieces. Do so when the platform's stock has them."""
+    from order_pipeline.commands.restock import receive_purchases
+
+    if quantity and len(ids) != 1:
+        raise click.UsageError("--quantity is for one purchase; name one ID")
+    with _opened_warehouse() as engine:
+        receive_purchases(engine, ids, quantity, as_json=as_json)
+
+
+@restock.command("cancel")
+@click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
+@click.option("--why", required=True, help="The reason; it is kept with the purchase.")
+@JSON
+def cancel_restock(ids: tuple[int, ...], why: str, as_json: bool) -> None:
+    """Say that purchases, or what is left of them, will not come."""
+    from order_pipeline.commands.restock import cancel_purchases
+
+    with _opened_warehouse() as engine:
+        cancel_purchases(engine, ids, why, as_json=as_json)
+
+
+@cli.command("ship-list")
+@click.option("--held", "only_held", is_flag=True, help="What is held back, and why.")
+@SHOP
+@CSV
+@XLSX
+@JSON
+def ship_list(
+    only_held: bool, shops: tuple[str, ...], csv_path: Path | None, xlsx_path: Path | None, as_json: bool
+) -> None:
+    """Show what was listed to be sent and has not left, grouped for picking."""
+    from order_pipeline.commands.ship_list import show_ship_list
+
+    with _opened_warehouse() as engine:
+        show_ship_list(engine, shops, only_held=only_held, csv_path=csv_path, xlsx_path=xlsx_path, as_json=as_json)
+
+
+@cli.group()
 def notices() -> None:
     """Look at what people were told, and try whether they can be reached."""
 
@@ -878,6 +992,7 @@ def _one_line_errors() -> Iterator[None]:
     from order_pipeline.traffic.errors import CallError
     from order_pipeline.warehouse.database import DatabaseUnreachableError
     from order_pipeline.warehouse.migrate import SchemaError
+    from order_pipeline.warehouse.purchases import UnknownLineError
 
     try:
         yield
@@ -888,6 +1003,7 @@ def _one_line_errors() -> Iterator[None]:
         SchemaError,
         DatabaseUnreachableError,
         UnknownRecordError,
+        UnknownLineError,
     ) as error:
         _complain(str(error), MISCONFIGURED)
     except (ShopsFailedError, CallError, NoAnswerError) as error:

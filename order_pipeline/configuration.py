@@ -49,7 +49,15 @@ DEFAULT_OVERLAP_MINUTES = 5
 MAX_OVERLAP_MINUTES = 24 * 60
 
 # Keys of a shop that are numbers or true and false; YAML's other numbers are ids and become text.
-NOT_TEXT = ("calls_per_minute", "overlap_minutes", "trace_messages", "keep_personal_data")
+NOT_TEXT = (
+    "calls_per_minute",
+    "overlap_minutes",
+    "trace_messages",
+    "keep_personal_data",
+    "service_level",
+    "review_days",
+    "max_cover_days",
+)
 
 
 class WriteStock(StrEnum):
@@ -89,7 +97,9 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sales. ``trace_messages``: also have messages about parcels, which makes the permit name its topics.
     ``oauth_url``: where the shop's owner authorises; None: the platform's own. ``write_stock``: whether what pre-sales
     hold is taken off the stock that buyers see. ``keep_personal_data``: whether addressees are asked for and kept, in
-    schema ``personal``.
+    schema ``personal``. ``service_level``: probability that stock shall last until the next delivery; ``review_days``:
+    between two purchases; ``max_cover_days``: warn of a purchase that lasts longer; ``ignored_flags``: seller flags of
+    orders that are no demand, e.g. "4,5".
     """
 
     id: str
@@ -105,6 +115,15 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     trace_messages: bool = False
     write_stock: WriteStock = WriteStock.OFF
     keep_personal_data: bool = False
+    service_level: float = 0.9
+    review_days: float = 7
+    max_cover_days: float = 90
+    ignored_flags: str = ""
+
+    @property
+    def flags_without_demand(self) -> frozenset[int]:
+        """The seller flags of orders that are no demand."""
+        return frozenset(int(flag) for flag in self.ignored_flags.replace(" ", "").split(",") if flag)
 
     @property
     def overlap(self) -> timedelta:
@@ -278,6 +297,13 @@ def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -
             f"{path}: {name}: overlap_minutes must be 1 to {MAX_OVERLAP_MINUTES}; leave it out for "
             f"{DEFAULT_OVERLAP_MINUTES}, write 30 around big sales"
         )
+    if not 0 < shop.service_level < 1 or not shop.review_days > 0 or not shop.max_cover_days > 0:
+        raise ConfigurationError(
+            f"{path}: {name}: service_level must lie between 0 and 1 (0.9 if left out), review_days and max_cover_days "
+            f"above 0 (7 and 90 if left out)"
+        )
+    if not re.fullmatch(r"(\s*\d+\s*(,\s*\d+\s*)*)?", shop.ignored_flags):
+        raise ConfigurationError(f"{path}: {name}: ignored_flags must be numbers with commas, e.g. '4,5'")
     return shop
 
 

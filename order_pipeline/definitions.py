@@ -8,6 +8,8 @@ from typing import Any
 
 import dagster as dg
 
+from order_pipeline.assets.decisions import restock_suggestions, ship_list, shipment_stops
+from order_pipeline.assets.demand import daily_sku_sales, demand_forecast, forecast_backtest
 from order_pipeline.assets.holds import presale_holds
 from order_pipeline.assets.inventory import inventory_levels, stock_writes
 from order_pipeline.assets.logistics import logistics_alerts, shipment_traces
@@ -17,6 +19,7 @@ from order_pipeline.assets.pages import history_pages, increment_pages
 from order_pipeline.assets.proof import daily_reconciliation
 from order_pipeline.assets.refunds import refund_pages, refunds
 from order_pipeline.automation.authorizations import authorizations_sensor
+from order_pipeline.automation.decisions import decision_schedules, decision_sensors
 from order_pipeline.automation.inventory import inventory_schedules, inventory_sensors
 from order_pipeline.automation.jobs import jobs
 from order_pipeline.automation.notices import notice_sensors
@@ -45,11 +48,17 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
             presale_holds,
             inventory_levels,
             stock_writes,
+            daily_sku_sales,
+            demand_forecast,
+            forecast_backtest,
+            restock_suggestions,
+            ship_list,
+            shipment_stops,
         ],
         asset_checks=[*order_checks, *notice_checks, *hook_checks],
         jobs=jobs,
-        schedules=[*schedules, *inventory_schedules],
-        sensors=[*sensors, authorizations_sensor, *notice_sensors, *inventory_sensors],
+        schedules=[*schedules, *inventory_schedules, *decision_schedules],
+        sensors=[*sensors, authorizations_sensor, *notice_sensors, *inventory_sensors, *decision_sensors],
         resources={"warehouse": WarehouseResource(), "shops": ShopsResource(), **(resource_overrides or {})},
         # Three small assets: 0.9 s in one process, 22 s with a process a step (measured).
         executor=dg.in_process_executor,

@@ -38,3 +38,12 @@ class ReconciliationConfig(ShopsConfig):
         default=False,
         description="Compare order by order, a call every hundred orders, even where totals by status would do.",
     )
+
+
+class DemandConfig(ShopsConfig):
+    """How much demand to count."""
+
+    rebuild: bool = Field(
+        default=False,
+        description="Count every day anew: after the list of bundles or the rules of what is no demand have changed.",
+    )

@@ -58,6 +58,27 @@ inventory = dg.define_asset_job(
     description="Today's stock by SKU; where write_stock is on, what is held is taken off the platform's stock.",
 )
 
+restock = dg.define_asset_job(
+    "restock",
+    dg.AssetSelection.assets("daily_sku_sales", "demand_forecast", "restock_suggestions", "ship_list"),
+    description="Counts demand, forecasts it, and makes the day's purchase list and ship list.",
+)
+list_shipments = dg.define_asset_job(
+    "list_shipments",
+    dg.AssetSelection.assets("ship_list"),
+    description="Hands paid order lines that may leave to the warehouse, each once.",
+)
+watch_shipments = dg.define_asset_job(
+    "watch_shipments",
+    dg.AssetSelection.assets("shipment_stops"),
+    description="Stops listed lines that were refunded, closed or held since.",
+)
+judge_forecasts = dg.define_asset_job(
+    "judge_forecasts",
+    dg.AssetSelection.assets("forecast_backtest"),
+    description="Judges the forecasts of the last weeks, shop by shop and by class of demand.",
+)
+
 jobs = [
     load_history,
     sync_orders,
@@ -68,4 +89,8 @@ jobs = [
     follow_parcels,
     derive_holds,
     inventory,
+    restock,
+    list_shipments,
+    watch_shipments,
+    judge_forecasts,
 ]

