@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from order_pipeline.warehouse.lock_keys import FOLDER_LOCK
+
 # Seconds. Good answers come within 0.05 to 2; a client gives up after tens. Changing them keeps what was counted by
 # the old ones, so that nothing ever shrinks.
 BOUNDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, math.inf)
@@ -23,8 +25,6 @@ BOUNDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, math.inf)
 FOLD_EVERY = 256
 # Bounds the work of one fold, and so what it adds to the load that does it (a few milliseconds).
 FOLD_AT_MOST = 4096
-# Who folds holds this advisory lock until its transaction ends: any number that nobody else uses in this database.
-FOLDER_LOCK = 7_302_451
 
 _ADD = text("""
     INSERT INTO sync.call_delta (shop_id, method, outcome, up_to, calls, seconds)
@@ -98,7 +98,7 @@ def count_calls(connection: Connection, calls: Iterable[TimedCall]) -> None:
 
 
 def fold(connection: Connection) -> None:
-    """Move what loads have appended into the sums, unless somebody is at it."""
+    """Move what loads have appended into the sums, unless somebody is at it, until whose transaction ends."""
     if connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": FOLDER_LOCK}).scalar():
         connection.execute(_FOLD, {"most": FOLD_AT_MOST})
 

@@ -15,9 +15,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from order_pipeline.warehouse.database import DatabaseUnreachableError
-
-# First key of the readers' advisory locks: any number that nobody else uses in this database.
-READER_LOCKS = 7_302_443
+from order_pipeline.warehouse.lock_keys import READER_LOCKS
 
 
 class QueueState(NamedTuple):

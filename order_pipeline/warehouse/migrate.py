@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine, text
 
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.lock_keys import MIGRATION_LOCK
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-
-# Any number that nobody else uses: keeps two processes from migrating at once.
-MIGRATION_LOCK = 7_302_441
 
 
 class SchemaError(Exception):
@@ -33,6 +31,7 @@ def upgrade(engine: Engine) -> str | None:
     from alembic import command
 
     with transaction(engine) as connection:
+        # Two processes do not migrate at once.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         connection.execute(text("CREATE SCHEMA IF NOT EXISTS sync"))
         connection.execute(text("COMMENT ON SCHEMA sync IS 'How far the pipeline is, and what it still has to do.'"))

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-# First key of the advisory locks of those who renew a token: any number that nobody else uses in this database.
-RENEWAL_LOCKS = 7_302_443
+from order_pipeline.warehouse.lock_keys import RENEWAL_LOCKS
 
 
 class TokenRow(NamedTuple):

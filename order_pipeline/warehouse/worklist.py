@@ -18,10 +18,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from order_pipeline.warehouse.copying import copy_rows, staging_table
+from order_pipeline.warehouse.lock_keys import WORKER_LOCKS
 from order_pipeline.warehouse.subjects import ORDERS, Subject
 
-# First key of the workers' advisory locks: any number that nobody else uses in this database.
-WORKER_LOCKS = 7_302_442
 # A batch takes seconds; ten minutes means that its worker hangs or lost its session behind a pooler.
 LEASE = timedelta(minutes=10)
 # What lists saw of a record that only a message has spoken of: nothing that its details could be older than.
