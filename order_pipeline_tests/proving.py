@@ -21,14 +21,14 @@ from order_pipeline.sync.listing import list_changes, list_history
 from order_pipeline.sync.messages import Reading, read_messages
 from order_pipeline.sync.refund_listing import list_refunds
 from order_pipeline.sync.streams import REFUND_STREAM
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.database import snapshot, transaction
 from order_pipeline.warehouse.watermarks import REFUND_CHANGES, begin_watermark
 
 
 def proof(engine: Engine, access: ShopAccess, sandbox_url: str, *, created_from: str = "") -> Proof:
     """Compare with a platform that stands still."""
     truth = read_truth(sandbox_url, access.shop.id, created_from=created_from)
-    with transaction(engine) as connection:
+    with snapshot(engine) as connection:
         return compare(connection, access.shop.id, truth, truth)
 
 
@@ -50,7 +50,7 @@ def pass_over(engine: Engine, access: ShopAccess) -> list[date]:
 def refund_proof(engine: Engine, access: ShopAccess, sandbox_url: str) -> RefundProof:
     """Compare the refunds with those of a platform that stands still."""
     truth = read_refund_truth(sandbox_url, access.shop.id)
-    with transaction(engine) as connection:
+    with snapshot(engine) as connection:
         return compare_refunds(connection, access.shop.id, truth, truth)
 
 

@@ -35,7 +35,7 @@ from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.windows import HISTORY_DAYS, SETTLE_LAG, day_of, day_window, days_between
 from order_pipeline.warehouse import proofs
 from order_pipeline.warehouse.calls import calls_since
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.database import snapshot, transaction
 from order_pipeline.warehouse.orders import count_orders
 from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 
@@ -146,7 +146,7 @@ def prove(
     last = run_pass(instance, engine, [access])
     after = read_truth(sandbox_url, access.shop.id)
     refunds_after = read_refund_truth(sandbox_url, access.shop.id)
-    with transaction(engine) as connection:
+    with snapshot(engine) as connection:
         refunds = compare_refunds(connection, access.shop.id, refunds_before, refunds_after)
         return last, compare(connection, access.shop.id, before, after), refunds
 

@@ -187,6 +187,7 @@ def compare_refunds(connection: Connection, shop_id: str, before: RefundTruth, a
 def compare(connection: Connection, shop_id: str, before: Truth, after: Truth) -> Proof:
     """Compare the warehouse with what the platform knew just before and just after the last pass.
 
+    Orders and their lines are read one after the other: the connection has to show one moment (database.snapshot).
     An order must be as one of the two shows it, or, when it changed in between more than once, as something in
     between: also what it was earlier in the very second of its latest change, which is fetched once more later. With a
     platform that stands still the two are the same.
@@ -198,7 +199,8 @@ def compare(connection: Connection, shop_id: str, before: Truth, after: Truth) -
     for order_id, picture in before.orders.items():
         latest = after.orders.get(order_id, picture)
         found = stored.get(order_id)
-        if found is None:
+        if found is None or not found[0]:
+            # Lines alone are no order.
             lost += 1
             examples.append(f"lost: {order_id}")
         elif found not in (picture, latest) and not (

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import psycopg2
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,17 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     except OperationalError as error:
         raise DatabaseUnreachableError("the warehouse", "ORDER_PIPELINE_DATABASE_URL", engine, error) from error
     with connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for reading: every statement of the block sees the tables as they are at the first one.
+
+    Raises DatabaseUnreachableError when no connection can be had.
+    """
+    with transaction(engine) as connection:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         yield connection
 
 

@@ -13,13 +13,15 @@ from order_pipeline.commands.proof import Proof, compare, read_truth
 from order_pipeline.configuration import with_driver
 from order_pipeline.sandbox.shops import DEMO_SHOP
 from order_pipeline.sync.windows import HISTORY_DAYS, day_of, day_window
-from order_pipeline.warehouse.database import connect, transaction
+from order_pipeline.warehouse.database import connect, snapshot, transaction
 from order_pipeline_tests.deployment.stack import Stack
 
 RUNS = """query Runs($filter: RunsFilter) { runsOrError(filter: $filter, limit: 500) { ... on Runs { results {
     runId jobName status creationTime startTime endTime parentRunId tags { key value } } } } }"""
 BACKFILL = """mutation Backfill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+BACKFILL_STATUS = """query Status($id: String!) { partitionBackfillOrError(backfillId: $id) {
+    __typename ... on PartitionBackfill { status } } }"""
 SELECTOR = {"repositoryLocationName": "order_pipeline", "repositoryName": "__repository__"}
 
 LAUNCH = """mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params) {
@@ -58,15 +60,23 @@ def runs(stack: Stack, **filters: Any) -> list[Run]:
     ]
 
 
-def launch_backfill(stack: Stack, job: str, days: list[str]) -> str:
-    """Ask for a backfill as the UI's button does; return its id."""
+def launch_backfill(stack: Stack, job: str, days: list[str], config: dict[str, dict[str, Any]] | None = None) -> str:
+    """Ask for a backfill as the UI's button does; return its id. ``config``: run configuration by asset."""
     params = {
         "selector": {"repositorySelector": SELECTOR, "partitionSetName": f"{job}_partition_set"},
         "partitionNames": days,
+        "runConfigData": {"ops": {asset: {"config": values} for asset, values in (config or {}).items()}},
     }
     answer = stack.graphql(BACKFILL, params=params)["launchPartitionBackfill"]
     assert answer["__typename"] == "LaunchBackfillSuccess", answer
     return str(answer["backfillId"])
+
+
+def backfill_status(stack: Stack, backfill: str) -> str:
+    """Return what Dagster says of a backfill: REQUESTED while it is at it."""
+    answer = stack.graphql(BACKFILL_STATUS, id=backfill)["partitionBackfillOrError"]
+    assert answer["__typename"] == "PartitionBackfill", answer
+    return str(answer["status"])
 
 
 def many_small_runs(stack: Stack) -> dict[str, object]:
@@ -123,8 +133,7 @@ def until_equal(stack: Stack, engine: Engine, within: float) -> Proof:
     before = read_truth(stack.url("sandbox"), DEMO_SHOP.id, created_from=since)
     while True:
         after = read_truth(stack.url("sandbox"), DEMO_SHOP.id)
-        # Orders and lines of one moment: the tables go on changing.
-        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        with snapshot(engine) as connection:
             found = compare(connection, DEMO_SHOP.id, before, after)
         if found.equal:
             return found

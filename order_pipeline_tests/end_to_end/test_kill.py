@@ -19,7 +19,7 @@ from order_pipeline.sandbox.clock import RealClock
 from order_pipeline.sandbox.server import SandboxServer
 from order_pipeline.sandbox.settings import SandboxSettings, open_marketplace
 from order_pipeline.sandbox.shops import DEMO_SHOP
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.database import snapshot, transaction
 from order_pipeline_tests.end_to_end.assets_to_kill import ASSETS, DAYS
 
 KILLS = int(os.environ.get("ORDER_PIPELINE_KILLS", "25"))
@@ -141,7 +141,7 @@ def test_killed_at_random_points_of_every_asset_the_tables_end_equal(
     workers.start("everything", "0")
     assert workers.said(0)[-1] == "all is done"
     after = read_truth(live_sandbox.url, DEMO_SHOP.id)
-    with transaction(engine) as connection:
+    with snapshot(engine) as connection:
         found = compare(connection, DEMO_SHOP.id, before, after)
         proven = dict(connection.execute(text("SELECT day, equal FROM bi.reconciliation ORDER BY day")).tuples().all())
     assert found.equal, found.examples
