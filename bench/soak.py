@@ -32,12 +32,13 @@ from order_pipeline.commands.proof import Proof, Truth, compare, read_truth
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.due import due_work
 from order_pipeline.sync.enrichment import drain
-from order_pipeline.sync.listing import list_history, poll
+from order_pipeline.sync.listing import list_history
 from order_pipeline.sync.messages import read_messages
+from order_pipeline.sync.polling import poll
 from order_pipeline.sync.reconciliation import Reconciliation, reconcile_day
 from order_pipeline.sync.windows import day_of
 from order_pipeline.traffic.errors import CallError
-from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
+from order_pipeline.warehouse.database import DatabaseUnreachableError, snapshot, transaction
 
 WORKERS = 2
 ORDERS, DAYS = 3_000, 5
@@ -192,7 +193,7 @@ def prove(on: Stage, engine: Engine) -> tuple[list[Reconciliation], Proof]:
 def compared(on: Stage, engine: Engine, access: ShopAccess, before: Truth) -> Proof:
     """Compare the tables with the platform as it was ``before`` and as it is now."""
     after = read_truth(on.url, access.shop.id)
-    with transaction(engine) as connection:
+    with snapshot(engine) as connection:
         return compare(connection, access.shop.id, before, after)
 
 

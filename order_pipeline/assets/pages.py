@@ -15,8 +15,9 @@ from order_pipeline.configuration import days_per_run
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.listing import list_history, poll
+from order_pipeline.sync.listing import list_history
 from order_pipeline.sync.loading import Listing
+from order_pipeline.sync.polling import poll
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.warehouse.subjects import ORDERS, Subject
 

@@ -15,7 +15,7 @@ from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.enrichment import Enrichment, drain
-from order_pipeline.sync.refund_listing import poll_refunds
+from order_pipeline.sync.polling import poll_refunds
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.sync.streams import REFUND_STREAM
 from order_pipeline.sync.windows import day_window

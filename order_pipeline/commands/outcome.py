@@ -15,6 +15,8 @@ from sqlalchemy import Engine
 
 from order_pipeline.commands.passes import Pass
 from order_pipeline.sync.access import ShopAccess
+from order_pipeline.traffic.breaker import IT_CLOSES_ITSELF
+from order_pipeline.traffic.budget import QUOTA_USED_UP
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.subjects import SUBJECTS
@@ -25,6 +27,7 @@ def leftovers(engine: Engine, accesses: Sequence[ShopAccess], began: datetime) -
     """Return what is left undone of that which was known at the beginning, a sentence each."""
     shop_ids = [access.shop.id for access in accesses]
     left = [f"shop {access.shop.id}: {access.hold}" for access in accesses if access.hold]
+    left += [f"shop {access.shop.id}: {reason}" for access in accesses for reason in _not_asked(access)]
     with transaction(engine) as connection:
         for shop_id in shop_ids:
             for subject in SUBJECTS.values():
@@ -35,6 +38,21 @@ def leftovers(engine: Engine, accesses: Sequence[ShopAccess], began: datetime) -
         if refused:
             left.append(f"{len(refused)} records are in sync.quarantine")
     return left
+
+
+def _not_asked(access: ShopAccess) -> list[str]:
+    """Return why the lists of changes were not read to their end, of orders and refunds alike."""
+    reasons = []
+    banned_until = access.gate.budget.banned_until() if access.gate.budget else None
+    if banned_until:
+        reasons.append(f"the platform is not asked before {banned_until:%F %T %z}: {QUOTA_USED_UP}")
+    state = access.gate.breaker.state() if access.gate.breaker else None
+    if state and state.is_open:
+        reasons.append(
+            f"changes of orders and refunds are not followed while the breaker is open, since {state.since:%F %T %z}: "
+            f"{state.reason}; {IT_CLOSES_ITSELF}"
+        )
+    return reasons
 
 
 def print_outcome(done: Pass, left: Sequence[str], console: Console, *, as_json: bool) -> None:

@@ -61,7 +61,7 @@ def due_refunds(access: ShopAccess, engine: Engine) -> DueWork:
     """Look whether the shop has changes of refunds that are not known yet, or their details to fetch.
 
     The days are days of change. Otherwise as ``due_work``: one call for the time, one for the list. While the breaker
-    is open only details are work. Raises as ``due_work`` does.
+    is open only details are work: the full pull of the orders takes the refunds along. Raises as ``due_work`` does.
     """
     try:
         return _look_at_refunds(access, engine)

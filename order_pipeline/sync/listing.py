@@ -1,14 +1,14 @@
 """The first half of an order's way: lists of the platform into raw pages, rows and the worklist.
 
 Belongs here: which windows of orders are walked, and what moves with them. Not here: the walk itself (platforms), how
-a window is stored (loading.py), the rows (storing.py), refunds (refund_listing.py).
+a window is stored (loading.py), the rows (storing.py), refunds (refund_listing.py), an open breaker (polling.py).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import partial
 
 from sqlalchemy import Connection, Engine
@@ -21,11 +21,8 @@ from order_pipeline.sync.windows import (
     SETTLE_LAG,
     changed_window,
     created_window,
-    day_of,
-    days_between,
     moved_watermark,
 )
-from order_pipeline.traffic.errors import BreakerOpenError
 from order_pipeline.warehouse.database import in_transaction
 from order_pipeline.warehouse.watermarks import (
     INCREMENTS,
@@ -36,9 +33,6 @@ from order_pipeline.warehouse.watermarks import (
 )
 
 HISTORY = "history"
-
-# Orders change until they are paid out, about ten days after shipping, and refunds go on for a fortnight after that.
-STILL_CHANGING_DAYS = 30
 
 
 def list_history(access: ShopAccess, engine: Engine, day: date, now: datetime) -> Listing:
@@ -96,31 +90,6 @@ def list_changes(
         access, engine, partial(_store, INCREMENTS), access.platform.changed_orders, window, finish
     )
     return listing_of(access, window, pages, stored, calls_before, started, moved, now)
-
-
-def poll(access: ShopAccess, engine: Engine, days: Sequence[date], *, whole_day: bool = False) -> list[Listing]:
-    """Bring the changes of these days (Shanghai, oldest first) up to date, or what an open breaker leaves of it.
-
-    While the breaker is open, the days whose orders can still change are listed once an hour instead, through
-    the history channel; details are fetched only for what differs. The watermark stays, so that the polls catch
-    up once the breaker is closed. Raises as ``list_changes`` does.
-    """
-    try:
-        now = access.platform.now()
-        return [list_changes(access, engine, day, now, whole_day=whole_day) for day in days]
-    except BreakerOpenError as refusal:
-        return _pull(access, engine, refusal)
-
-
-def _pull(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> list[Listing]:
-    breaker = access.gate.breaker
-    if breaker is None or not breaker.full_pull_taken():
-        return [Listing(access.shop.id, None, 0, Stored(), 0, 0.0, None, None, str(refusal))]
-    with access.gate.full_pull():
-        now = access.platform.now()
-        today = day_of(now)
-        days = days_between(today - timedelta(days=STILL_CHANGING_DAYS), today)
-        return [list_history(access, engine, day, now) for day in days]
 
 
 def _store(channel: str, connection: Connection, access: ShopAccess, pages: Sequence[OrderPage]) -> Stored:

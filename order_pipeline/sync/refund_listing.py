@@ -21,7 +21,6 @@ from order_pipeline.sync.loading import Listing, listing_of, load_window
 from order_pipeline.sync.refund_storing import store_refund_pages
 from order_pipeline.sync.storing import Stored
 from order_pipeline.sync.windows import HISTORY_DAYS, changed_window, moved_watermark
-from order_pipeline.traffic.errors import BreakerOpenError
 from order_pipeline.warehouse.database import in_transaction
 from order_pipeline.warehouse.watermarks import REFUND_CHANGES, begin_watermark, move_watermark
 
@@ -51,18 +50,6 @@ def list_refunds(access: ShopAccess, engine: Engine, day: date, now: datetime, *
 
     pages, stored = load_window(access, engine, _store, access.platform.changed_refunds, window, finish)
     return listing_of(access, window, pages, stored, calls_before, started, moved, now)
-
-
-def poll_refunds(access: ShopAccess, engine: Engine, days: Sequence[date], *, whole_day: bool = False) -> list[Listing]:
-    """Bring these days (Shanghai, oldest first) up to date; while the breaker is open, nothing is asked.
-
-    The watermark stays then, so that the polls catch up once it is closed. Raises as ``list_refunds`` does.
-    """
-    try:
-        now = access.platform.now()
-        return [list_refunds(access, engine, day, now, whole_day=whole_day) for day in days]
-    except BreakerOpenError as refusal:
-        return [Listing(access.shop.id, None, 0, Stored(), 0, 0.0, None, None, str(refusal))]
 
 
 def _store(connection: Connection, access: ShopAccess, pages: Sequence[RefundPage]) -> Stored:

@@ -21,8 +21,9 @@ from order_pipeline.platforms.taobao import authorization, platform  # noqa: F40
 from order_pipeline.sync.access import ShopAccess, open_shop
 from order_pipeline.sync.due import due_work
 from order_pipeline.sync.enrichment import drain
-from order_pipeline.sync.listing import list_history, poll
+from order_pipeline.sync.listing import list_history
 from order_pipeline.sync.messages import read_messages
+from order_pipeline.sync.polling import poll
 from order_pipeline.sync.reconciliation import reconcile_day
 from order_pipeline.sync.windows import day_of
 from order_pipeline.warehouse.database import connect, transaction

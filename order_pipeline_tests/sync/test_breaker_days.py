@@ -5,20 +5,22 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 
+import pytest
 from sqlalchemy import Engine, text
 
 from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.due import due_work
 from order_pipeline.sync.enrichment import drain
-from order_pipeline.sync.listing import poll
+from order_pipeline.sync.polling import poll
+from order_pipeline.sync.streams import REFUND_STREAM
 from order_pipeline.traffic.breaker import Breaker
-from order_pipeline.traffic.errors import CallError
+from order_pipeline.traffic.errors import CallError, TransientError
 from order_pipeline.traffic.gate import Gate
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.worklist import Said, say_anyway
 from order_pipeline_tests.conftest import Play
-from order_pipeline_tests.proving import pass_over, proof
+from order_pipeline_tests.proving import begin_refunds_lately, pass_over, pass_over_refunds, proof, refund_proof
 
 
 def gated(play: Play, engine: Engine) -> ShopAccess:
@@ -115,6 +117,42 @@ def test_while_the_breaker_is_open_one_full_pull_an_hour_keeps_the_tables_right(
     now_due(engine)
     drain(access, engine)
     found = proof(engine, access, play.server.url)
+    assert found.equal, found.examples
+
+
+@pytest.mark.parametrize("play", [{"orders": 200, "days": 5}], indirect=True)
+def test_the_full_pull_takes_the_refunds_along(engine: Engine, play: Play) -> None:
+    access = gated(play, engine)
+    breaker = access.gate.breaker
+    assert breaker is not None
+    begin_refunds_lately(engine, access)
+    pass_over(engine, access)
+    pass_over_refunds(engine, access)
+    play.marketplace.faults.switch_on(Fault(name="http_error", rate=1.0))
+    for number in range(6):
+        minute(play, engine, access, number)
+    assert breaker.is_open()
+    with play.marketplace.looking():
+        paid = [
+            trade.tid
+            for trade, _ in play.marketplace.ledger("demo-shop").versions()
+            if trade.status == "WAIT_SELLER_SEND_GOODS"
+        ]
+    for tid in paid[:5]:
+        play.marketplace.move_refund("demo-shop", tid, "WAIT_SELLER_AGREE")
+    # The hour of the next pull comes in the middle of the outage of the list of changes only.
+    play.marketplace.faults.clear()
+    play.marketplace.faults.switch_on(Fault(name="http_error", method="taobao.trades.sold.increment.get"))
+    play.clock.advance(3600)
+    assert not refund_proof(engine, access, play.server.url).equal
+    with pytest.raises(TransientError):
+        # The probe, which was due, too.
+        due_work(access, engine)
+    poll(access, engine, due_work(access, engine).changed_days)
+    now_due(engine)
+    drain(access, engine, stream=REFUND_STREAM)
+    assert breaker.is_open()
+    found = refund_proof(engine, access, play.server.url)
     assert found.equal, found.examples
 
 
