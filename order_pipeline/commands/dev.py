@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +19,8 @@ from order_pipeline.commands.environment import dagster_home
 
 DEFAULT_PORT = 3000
 STOP_TIMEOUT_SECONDS = 20
+# The exit code of something left undone (cli.py).
+ENDED_BY_ITSELF = 1
 
 
 class PortTakenError(Exception):
@@ -25,7 +28,11 @@ class PortTakenError(Exception):
 
 
 def serve_dagster(port: int | None, console: Console) -> int:
-    """Run dagster dev until it ends or Ctrl-C, and return its exit code. Raises PortTakenError."""
+    """Run dagster dev until Ctrl-C, and return 0; non-zero when it ended by itself. Raises PortTakenError.
+
+    Nothing is started again here: with half of it gone (a daemon, and so no sensors and no schedules) what is left
+    would look alive and do nothing. What must outlive such deaths runs under a supervisor.
+    """
     chosen = _port(port)
     folder = dagster_home()
     console.print(f"Dagster's UI opens at [bold]http://127.0.0.1:{chosen}[/] in about ten seconds; Ctrl-C ends it.")
@@ -37,7 +44,7 @@ def serve_dagster(port: int | None, console: Console) -> int:
     # A group of its own: Ctrl-C reaches us alone, and we end it in order.
     process = subprocess.Popen(command, start_new_session=True, env=os.environ.copy())  # noqa: S603
     try:
-        return process.wait()
+        code = process.wait()
     except KeyboardInterrupt:
         console.print("stopping…")
         process.send_signal(signal.SIGINT)
@@ -47,6 +54,16 @@ def serve_dagster(port: int | None, console: Console) -> int:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         return 0
+    # It ends the others when one of them dies, with exit code 0; killed itself, it leaves them behind.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    console.print(
+        f"[red]Dagster ended by itself[/] (exit code {code}): its daemon, webserver or dagster dev itself died, most "
+        "likely for want of memory; the lines above say more. Everything was stopped. What the runs had stored stays; "
+        "start again, and they go on. docs/deployment.md has what restarts by itself.",
+        soft_wrap=True,
+    )
+    return code if code > 0 else ENDED_BY_ITSELF
 
 
 def _port(wanted: int | None) -> int:
