@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from order_pipeline.commands.passes import Pass
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.traffic.breaker import IT_CLOSES_ITSELF
-from order_pipeline.traffic.budget import QUOTA_USED_UP
+from order_pipeline.traffic.budget import LONGEST_WAIT_SECONDS, QUOTA_USED_UP
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.subjects import SUBJECTS
@@ -44,7 +44,8 @@ def _not_asked(access: ShopAccess) -> list[str]:
     """Return why the lists of changes were not read to their end, of orders and refunds alike."""
     reasons = []
     banned_until = access.gate.budget.banned_until() if access.gate.budget else None
-    if banned_until:
+    # A shorter one was sat out.
+    if banned_until and banned_until - datetime.now(UTC) > timedelta(seconds=LONGEST_WAIT_SECONDS):
         reasons.append(f"the platform is not asked before {banned_until:%F %T %z}: {QUOTA_USED_UP}")
     state = access.gate.breaker.state() if access.gate.breaker else None
     if state and state.is_open:

@@ -45,6 +45,19 @@ def test_a_wrong_call_gets_one_line_and_exit_code_2(arguments: list[str], said: 
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
+def test_shops_that_name_different_budgets_of_one_app_get_one_line_and_exit_code_2(
+    project_folder: Path, play: Play
+) -> None:
+    shops_file(project_folder, play)
+    (shop,) = json.loads((project_folder / "shops.yaml").read_text())["shops"]
+    other = shop | {"id": "other-shop", "session_key": "6100other", "calls_per_minute": 300}
+    (project_folder / "shops.yaml").write_text(json.dumps({"shops": [shop, other]}))
+    refused = run("sync")
+    assert refused.returncode == 2
+    assert "write the same number for all shops of one app_key" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("variable", "said"),
     [("ORDER_PIPELINE_DATABASE_URL", "connecting to the warehouse"), ("DAGSTER_POSTGRES_URL", "Dagster's storage")],

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import Engine, text
 
+from order_pipeline.commands.outcome import leftovers
 from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.due import due_work
@@ -16,7 +17,7 @@ from order_pipeline.sync.polling import poll
 from order_pipeline.sync.streams import REFUND_STREAM
 from order_pipeline.traffic.breaker import Breaker
 from order_pipeline.traffic.errors import CallError, TransientError
-from order_pipeline.traffic.gate import Gate
+from order_pipeline.traffic.gate import Gate, shared_gate
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.worklist import Said, say_anyway
 from order_pipeline_tests.conftest import Play
@@ -75,6 +76,7 @@ def test_a_storm_opens_the_breaker_and_after_it_the_tables_equal_the_platform(en
         now_due(engine)
     assert not breaker.is_open()
     assert [change.state for change in breaker.changes()] == ["closed", "open"]
+    assert not any("breaker" in left for left in leftovers(engine, [access], play.now))
     play.clock.advance(30)
     pass_over(engine, access)
     now_due(engine)
@@ -132,6 +134,9 @@ def test_the_full_pull_takes_the_refunds_along(engine: Engine, play: Play) -> No
     for number in range(6):
         minute(play, engine, access, number)
     assert breaker.is_open()
+    # sync ends with exit code 1 then, whatever its runs say.
+    (left,) = leftovers(engine, [access], play.now)
+    assert "changes of orders and refunds are not followed while the breaker is open, since 2026-03-15" in left
     with play.marketplace.looking():
         paid = [
             trade.tid
@@ -182,3 +187,14 @@ def test_a_shop_that_always_has_details_to_fetch_closes_its_breaker_too(engine: 
     drain(access, engine)
     found = proof(engine, access, play.server.url)
     assert found.equal, found.examples
+
+
+@pytest.mark.parametrize("play", [{"orders": 20, "days": 2}], indirect=True)
+def test_a_long_ban_leaves_no_work_and_is_said_to_leave_something_undone(engine: Engine, play: Play) -> None:
+    access = play.access(100, timedelta(0), shared_gate(engine, play.shop().app_key, 600))
+    assert access.gate.budget is not None
+    access.gate.budget.ban(36_000)
+    work = due_work(access, engine)
+    assert (work.history_days, work.changed_days) == ((), ())
+    (left,) = leftovers(engine, [access], play.now)
+    assert "shop demo-shop: the platform is not asked before 20" in left
