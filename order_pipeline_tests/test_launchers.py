@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -14,9 +15,13 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
-from dagster._core.test_utils import create_run_for_test
+from dagster._core.test_utils import create_run_for_test, instance_for_test
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 from dagster._grpc.client import DagsterGrpcClient
 
+from order_pipeline.commands.runs import PROCESS_TAG, clear_up, process_name
 from order_pipeline.launchers import code_server
 from order_pipeline.launchers.code_server import WatchedCodeServerLauncher
 
@@ -45,10 +50,10 @@ def run_at(instance: dg.DagsterInstance, host: str, port: int) -> dg.DagsterRun:
     return run
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[int]:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a real code server; what it serves does not matter here."""
-    served = tmp_path / "served.py"
+    served = tmp_path_factory.mktemp("served") / "served.py"
     served.write_text("import dagster as dg\ndefs = dg.Definitions()\n")
     port = free_port()
     program = str(Path(sys.executable).with_name("dagster"))
@@ -60,7 +65,8 @@ def served(tmp_path: Path) -> Iterator[int]:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     yield port
-    process.terminate()
+    # It would wait for the channels of those who asked it.
+    process.kill()
     process.wait(30)
 
 
@@ -86,3 +92,35 @@ def test_a_silent_code_server_is_given_time_to_come_back(
 def test_a_run_of_the_command_line_is_nobodys_child_and_left_alone(instance: dg.DagsterInstance) -> None:
     run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
     assert launcher(instance).check_run_worker_health(run).status is WorkerStatus.RUNNING
+
+
+def test_what_a_killed_orchestrator_leaves_is_failed_by_the_next_one_and_the_living_is_left_alone(served: int) -> None:
+    """Run monitoring and clear_up, over a lost run, a lost start, and runs of a living and a dead command line."""
+    overrides = {
+        "run_launcher": {"module": "order_pipeline.launchers.code_server", "class": "WatchedCodeServerLauncher"},
+        "run_monitoring": {"enabled": True, "start_timeout_seconds": 1},
+    }
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as command:
+        of_dead = {PROCESS_TAG: process_name(command.pid)}
+        command.communicate()
+    with instance_for_test(overrides=overrides) as instance:
+        started = dg.DagsterRunStatus.STARTED
+        lost = run_at(instance, "127.0.0.1", served)
+        never_begun = create_run_for_test(instance)
+        living = create_run_for_test(instance, status=started, tags={PROCESS_TAG: process_name()})
+        dead = create_run_for_test(instance, status=started, tags=of_dead)
+
+        def status(run: dg.DagsterRun) -> str:
+            found = instance.get_run_by_id(run.run_id)
+            assert found
+            return found.status.value
+
+        time.sleep(1.1)
+        with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as context:
+            looked = list(execute_run_monitoring_iteration(context, logging.getLogger(__name__)))
+        assert looked == [None] * 4
+        assert [status(run) for run in (lost, never_begun)] == ["FAILURE", "FAILURE"]
+        assert [status(run) for run in (living, dead)] == ["STARTED", "STARTED"]
+        # Nobody's child is the next command's to judge.
+        assert clear_up(instance) == 1
+        assert [status(run) for run in (living, dead)] == ["STARTED", "FAILURE"]

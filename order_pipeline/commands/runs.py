@@ -5,7 +5,6 @@ Belongs here: starting runs in this process, and clearing up after one that died
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from datetime import date
@@ -81,9 +80,10 @@ def clear_up(instance: dg.DagsterInstance) -> int:
     return cleared
 
 
-def process_name() -> str:
-    """Return this process's name: host, number and start, as numbers are used again."""
-    return f"{socket.gethostname()}:{os.getpid()}:{int(psutil.Process().create_time())}"
+def process_name(pid: int | None = None) -> str:
+    """Return a process's name, this one's if left out: host, number and start, as numbers are used again."""
+    process = psutil.Process(pid)
+    return f"{socket.gethostname()}:{process.pid}:{int(process.create_time())}"
 
 
 def _is_alive(process: str) -> bool:
