@@ -144,3 +144,11 @@ def test_any_order_and_number_of_deliveries_ends_in_the_same_tables(engine: Engi
         merge(engine, Source.DETAIL, *map(row, deliveries[:size]))
         deliveries = deliveries[size:]
     assert tables(engine) == expected
+
+
+def test_a_line_number_that_is_used_again_in_another_order_is_another_line(engine: Engine) -> None:
+    """Split and merged trades take their lines along; two orders of nearly the same 19 digits stay two."""
+    first, second = "2467890123456789011", "2467890123456789012"
+    merge(engine, Source.DETAIL, order_row(first, 1, lines=["9", "10"]), order_row(second, 2, lines=["9"]))
+    merge(engine, Source.DETAIL, order_row(first, 3, lines=["10"]))
+    assert tables(engine)[1] == [(first, "10", 3, "at 3"), (second, "9", 2, "at 2")]
