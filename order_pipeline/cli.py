@@ -585,6 +585,20 @@ def metrics(host: str, port: int) -> None:
 
 
 @cli.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@JSON
+def prune(dry_run: bool, as_json: bool) -> None:
+    """Drop what is kept long enough (ORDER_PIPELINE_KEEP_..._DAYS): whole months of raw data and calls, settled rows.
+
+    Nothing that is not loaded yet, and nothing that a proof still reads. Dagster does the same every night.
+    """
+    from order_pipeline.commands.prune import prune_and_print
+
+    with _opened_warehouse() as engine:
+        prune_and_print(engine, dry_run=dry_run, as_json=as_json)
+
+
+@cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback only.")
 @click.option(
     "--allow-remote",
