@@ -9,8 +9,11 @@ from __future__ import annotations
 # Locks of one key.
 MIGRATION_LOCK = 7_302_441
 FOLDER_LOCK = 7_302_451
+MONTHS_LOCK = 7_302_452
 
 # First keys of locks of two; the second says which worker, shop or queue.
 WORKER_LOCKS = 7_302_442
 RENEWAL_LOCKS = 7_302_443
-READER_LOCKS = 7_302_444
+WRITE_LOCKS = 7_302_444
+READER_LOCKS = 7_302_445
+HOLD_LOCKS = 7_302_446

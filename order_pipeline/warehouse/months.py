@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from order_pipeline.warehouse.lock_keys import MONTHS_LOCK
+
 # China has had one zone and no daylight saving since 1991.
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 
 # Made at every start of a command and every night: the next one is there long before its first row.
 MONTHS_AHEAD = 1
-# Held while months are made or dropped, until the transaction ends: any number that nobody else uses here.
-MONTHS_LOCK = 7_302_452
 # Who waits for a lock on a table makes everybody behind him wait too: better to let go and come again.
 LOCK_TIMEOUT = "3s"
 
@@ -96,7 +96,7 @@ def adopt_strays(connection: Connection, log: Log) -> list[str]:
 def alone_with_months(connection: Connection) -> None:
     """Keep others from making or dropping months until the transaction ends, and never wait long for a table's lock.
 
-    A lock that is not had in time raises, and in_transaction tries again.
+    Nobody else makes or drops months until the transaction ends. A lock that is not had in time raises, and in_transaction tries again.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MONTHS_LOCK})
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from order_pipeline.warehouse.copying import copy_rows, staging_table
+from order_pipeline.warehouse.lock_keys import HOLD_LOCKS
 from order_pipeline.warehouse.watermarks import PRESALE_HOLDS, read_watermark
 
-# First key of the advisory locks: one derivation a shop at a time.
-HOLD_LOCKS = 7_302_443
 # Longer than a transaction that stores orders takes; a batch of the worklist is leased for ten minutes.
 OVERLAP = timedelta(minutes=10)
 # A final payment is due some three weeks after the deposit at the latest; of an order without a promise to ship.

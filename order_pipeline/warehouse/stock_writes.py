@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-DRY_RUN, PLANNED, DONE, NOT_DONE, REFUSED, UNKNOWN = "dry_run", "planned", "done", "not_done", "refused", "unknown"
+from order_pipeline.warehouse.lock_keys import WRITE_LOCKS
 
-# First key of the advisory locks: one process a shop writes.
-WRITE_LOCKS = 7_302_444
+DRY_RUN, PLANNED, DONE, NOT_DONE, REFUSED, UNKNOWN = "dry_run", "planned", "done", "not_done", "refused", "unknown"
 
 
 class StockWrite(NamedTuple):
