@@ -31,6 +31,11 @@ SUPPLIERS = "ORDER_PIPELINE_SUPPLIERS"
 BUNDLES = "ORDER_PIPELINE_BUNDLES"
 TOKEN_KEY = "ORDER_PIPELINE_TOKEN_KEY"  # noqa: S105 - the name of a variable
 
+KEEP_PAGES = "ORDER_PIPELINE_KEEP_PAGES_DAYS"
+KEEP_MESSAGES = "ORDER_PIPELINE_KEEP_MESSAGES_DAYS"
+KEEP_CALLS = "ORDER_PIPELINE_KEEP_CALLS_DAYS"
+KEEP_SETTLED = "ORDER_PIPELINE_KEEP_SETTLED_DAYS"
+
 DEFAULT_HOME = ".order_pipeline"
 DEFAULT_SHOPS = "shops.yaml"
 DEFAULT_INSIGHTS = "insights.yaml"
@@ -66,6 +71,13 @@ class WriteStock(StrEnum):
     OFF = "off"
     DRY_RUN = "dry_run"
     ON = "on"
+
+
+# For how many days each is kept, and the least that may be said. Pages: the platform lists three months back, so no
+# older day can be proven, and every proof reads the pages of its day. The rest: what status, monitoring and a person
+# who comes back after a week look at.
+RETENTION_DAYS = {KEEP_PAGES: 400, KEEP_MESSAGES: 60, KEEP_CALLS: 60, KEEP_SETTLED: 180}
+LEAST_RETENTION_DAYS = {KEEP_PAGES: 100, KEEP_MESSAGES: 8, KEEP_CALLS: 8, KEEP_SETTLED: 30}
 
 
 class ConfigurationError(Exception):
@@ -369,6 +381,33 @@ def merchant_list(variable: str) -> Path | None:
     """Return the path of one of the merchant's lists, SUPPLIERS or BUNDLES, None where none is named."""
     path = os.environ.get(variable)
     return Path(path) if path else None
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """For how many days the growing tables are kept: raw pages, messages, the log of calls, what is long settled."""
+
+    pages: int
+    messages: int
+    calls: int
+    settled: int
+
+
+def retention() -> Retention:
+    """Return for how long things are kept. Raises ConfigurationError for what is no number of days, or too few."""
+    days = [_kept_days(variable) for variable in (KEEP_PAGES, KEEP_MESSAGES, KEEP_CALLS, KEEP_SETTLED)]
+    return Retention(pages=days[0], messages=days[1], calls=days[2], settled=days[3])
+
+
+def _kept_days(variable: str) -> int:
+    said, least = os.environ.get(variable, "").strip(), LEAST_RETENTION_DAYS[variable]
+    if not said:
+        return RETENTION_DAYS[variable]
+    if not re.match(r"\d{1,5}$", said) or int(said) < least:
+        raise ConfigurationError(
+            f"environment: {variable} must be a number of days, {least} or more; "
+            f"unset it for {RETENTION_DAYS[variable]}"
+        )
+    return int(said)
 
 
 def _fill(path: Path, name: str, key: str, value: Any, environment: Mapping[str, str]) -> Any:

@@ -70,6 +70,7 @@ for command in (
     operating.prepare,
     operating.metrics,
     operating.breaker,
+    operating.prune,
     operating.prune_events,
     operating.remove_shop,
     operating.forget,

@@ -161,6 +161,20 @@ def prune_events(days: int, as_json: bool) -> None:
     )
 
 
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@JSON
+def prune(dry_run: bool, as_json: bool) -> None:
+    """Drop what is kept long enough (ORDER_PIPELINE_KEEP_..._DAYS): whole months of raw data and calls, settled rows.
+
+    Nothing that is not loaded yet, and nothing that a proof still reads. Dagster does the same every night.
+    """
+    from order_pipeline.commands.prune import prune_and_print
+
+    with opened_warehouse() as engine:
+        prune_and_print(engine, dry_run=dry_run, as_json=as_json)
+
+
 @click.command("remove-shop")
 @click.argument("shop_id", metavar="SHOP")
 @click.option("--yes", "is_sure", is_flag=True, help="Really delete; without it, only say what would go.")

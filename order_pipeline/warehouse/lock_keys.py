@@ -9,6 +9,7 @@ from __future__ import annotations
 # Locks of one key.
 MIGRATION_LOCK = 7_302_441
 FOLDER_LOCK = 7_302_451
+MONTHS_LOCK = 7_302_452
 
 # First keys of locks of two; the second says which worker, shop or queue.
 WORKER_LOCKS = 7_302_442

@@ -5,13 +5,15 @@ Belongs here: running Alembic. Not here: the steps (migrations/versions).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, text
 
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.database import in_transaction, transaction
 from order_pipeline.warehouse.lock_keys import MIGRATION_LOCK
+from order_pipeline.warehouse.months import ensure_months
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -26,8 +28,17 @@ class SchemaError(Exception):
 def upgrade(engine: Engine) -> str | None:
     """Run the missing steps in one transaction and return the version reached, None if there was nothing to do.
 
+    Also makes the partitions of this month and the next.
+
     Raises SchemaError when the database was made by a newer version of this code.
     """
+    reached = _upgrade(engine)
+    # On its own, as it may have to wait for others and come again.
+    in_transaction(engine, lambda connection: ensure_months(connection, datetime.now(UTC)))
+    return reached
+
+
+def _upgrade(engine: Engine) -> str | None:
     from alembic import command
 
     with transaction(engine) as connection:
