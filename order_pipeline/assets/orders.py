@@ -21,7 +21,7 @@ from order_pipeline.sync.enrichment import Enrichment, drain
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.sync.windows import day_window
 from order_pipeline.warehouse.database import transaction
-from order_pipeline.warehouse.orders import count_orders
+from order_pipeline.warehouse.orders import about_orders
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.subjects import ORDERS, Subject
 from order_pipeline.warehouse.worklist import say_again
@@ -64,7 +64,7 @@ def fullinfo_orders(
     shop_ids = [access.shop.id for access in accesses]
     with transaction(engine) as connection:
         refused = open_records(connection, shop_ids, subject=ORDERS)
-        orders = count_orders(connection, shop_ids)
+        orders = about_orders(connection, shop_ids)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": orders,

@@ -138,6 +138,20 @@ def count_orders(connection: Connection, shop_ids: Sequence[str]) -> int:
     return int(count.scalar() or 0)
 
 
+# Below it counting takes no time; above it, the figure is for people who look at a curve.
+COUNTED_ORDERS = 100_000
+
+
+def about_orders(connection: Connection, shop_ids: Sequence[str]) -> int:
+    """Return how many orders the shops have: counted, or of a large table all shops' orders as the planner knows them.
+
+    Counting three million takes a second, and every run reports this.
+    """
+    about = connection.execute(text("SELECT reltuples::bigint FROM pg_class WHERE oid = 'core.orders'::regclass"))
+    held = int(about.scalar_one())
+    return held if held > COUNTED_ORDERS else count_orders(connection, shop_ids)
+
+
 def count_detailed(connection: Connection, shop_ids: Sequence[str]) -> int:
     """Return how many orders of the shops have had their details loaded."""
     count = connection.execute(

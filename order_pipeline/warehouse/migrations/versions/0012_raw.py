@@ -117,7 +117,8 @@ COMMENTS = {
     "month of started_at.",
 }
 
-# lz4 packs faster than pglz and as small, but a server may be built without it, as the embedded one is.
+# lz4 packs faster than pglz and as small, but a server may be built without it, as the embedded one is. Before the
+# partitions are made, which take it over.
 COMPRESSION = """
 DO $$
 BEGIN
@@ -151,7 +152,6 @@ def upgrade() -> None:
     for target, words in COMMENTS.items():
         quoted = words.replace("'", "''")
         op.execute(f"COMMENT ON {target} IS '{quoted}'")
-    op.execute(COMPRESSION)
     op.execute(WORKLISTS)
 
 
@@ -166,6 +166,8 @@ def _split(log: Log) -> None:
     old = f"{log.schema}.{before}"
     _make_fit(log, old)
     op.execute(f"CREATE TABLE {table} ({log.columns}) PARTITION BY RANGE ({log.moment})")
+    if log is PAGE:
+        op.execute(COMPRESSION)
     if log.key:
         op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {log.name}_key PRIMARY KEY {log.key}")
     for name, definition in log.indexes.items():
