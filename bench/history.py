@@ -34,7 +34,7 @@ def hurry(engine: Engine) -> None:
 
 
 def fill(engine: Engine, shop_id: str, begin: int, end: int) -> None:
-    """Add the orders numbered from ``begin`` to before ``end`` to a shop, each with lines and values of a loaded one."""
+    """Add the orders numbered from ``begin`` to before ``end`` to a shop, with lines and values of loaded ones."""
     for start in range(begin, end, PER_STATEMENT):
         _fill(engine, shop_id, start, min(start + PER_STATEMENT, end))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

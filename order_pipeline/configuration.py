@@ -74,10 +74,10 @@ class WriteStock(StrEnum):
 
 
 # For how many days each is kept, and the least that may be said. Pages: the platform lists three months back, so no
-# older day can be proven, and every proof reads the pages of its day. The rest: what status, monitoring and a person
-# who comes back after a week look at.
-RETENTION_DAYS = {KEEP_PAGES: 400, KEEP_MESSAGES: 60, KEEP_CALLS: 60, KEEP_SETTLED: 180}
-LEAST_RETENTION_DAYS = {KEEP_PAGES: 100, KEEP_MESSAGES: 8, KEEP_CALLS: 8, KEEP_SETTLED: 30}
+# older day can be proven, and every proof reads the pages of its day. Messages: parcels are followed by them for 60
+# days. The rest: what status, monitoring and a person who comes back after a week look at.
+RETENTION_DAYS = {KEEP_PAGES: 400, KEEP_MESSAGES: 90, KEEP_CALLS: 60, KEEP_SETTLED: 180}
+LEAST_RETENTION_DAYS = {KEEP_PAGES: 100, KEEP_MESSAGES: 62, KEEP_CALLS: 8, KEEP_SETTLED: 30}
 
 
 class ConfigurationError(Exception):

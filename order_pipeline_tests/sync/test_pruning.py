@@ -23,6 +23,7 @@ from order_pipeline.sync.replay import Result, replay
 from order_pipeline.sync.windows import HISTORY_DAYS
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.months import LOGS, PAGES, adopt_strays, month_of
+from order_pipeline.warehouse.parcels import FOLLOWED
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline_tests.conftest import NOON, Play
 from order_pipeline_tests.proving import pass_over, proof
@@ -169,6 +170,7 @@ def test_how_long_things_are_kept_is_checked(monkeypatch: pytest.MonkeyPatch) ->
     # The platform lists so far back; the nightly proof reads the answers of any such day.
     assert kept.pages > HISTORY_DAYS
     assert configuration.LEAST_RETENTION_DAYS[configuration.KEEP_PAGES] > HISTORY_DAYS
+    assert timedelta(days=configuration.LEAST_RETENTION_DAYS[configuration.KEEP_MESSAGES]) > FOLLOWED
     monkeypatch.setenv(configuration.KEEP_CALLS, "30")
     assert configuration.retention().calls == 30
     for wrong in ("99", "-5", "a year", "1e3"):
