@@ -11,7 +11,7 @@ COMPILE_IMAGE := $(BIN)/uv pip compile pyproject.toml --extra celery --extra kub
            --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: install demo dev test test-stack test-celery lint audit lock bench bench-insights soak
+.PHONY: install demo dev test test-stack test-celery lint audit lock bench bench-insights simulate soak
 
 install: $(VENV)/.installed
 
@@ -70,6 +70,9 @@ bench: install
 
 bench-insights: install
 	$(BIN)/python -m bench.insights $(ARGS)
+
+simulate: install
+	$(BIN)/python -m bench.simulation $(ARGS)
 
 soak: install
 	$(BIN)/python -m bench.soak $(ARGS)
