@@ -16,6 +16,7 @@ from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.merging import Source
 from order_pipeline.warehouse.orders import merge_orders
 from order_pipeline.warehouse.refunds import REFUND_COLUMNS, RefundRow, merge_refunds
+from order_pipeline.warehouse.rules import REFUND_RULES, breaches
 from order_pipeline_tests.warehouse.test_orders import order_row
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -139,3 +140,28 @@ def test_bi_says_what_the_rule_says(engine: Engine) -> None:
     assert all(row[4] == row[6] - row[1] and row[5] == row[7] - row[2] for row in rows)
     for sku in ("0", "1", "2"):
         assert stock[sku] == sum(held[2] for order_id, held in wanted.items() if int(order_id) % 3 == int(sku))
+
+
+def test_more_given_back_than_was_paid_is_found_where_a_refund_was_written_lately(engine: Engine) -> None:
+    """All refunds of the line count, also old ones; lines without a new one were judged when theirs was written."""
+    rule = "successful refunds of a line are not more than was paid for it"
+    with transaction(engine) as connection:
+        connection.execute(
+            text("""
+                INSERT INTO core.order_items (shop_id, order_id, item_id, quantity, divided_payment, extra)
+                SELECT 's', n::text, n::text, 1, 10, '{}' FROM generate_series(1, 3) n
+            """)
+        )
+        connection.execute(
+            text("""
+                INSERT INTO core.refunds (shop_id, refund_id, platform, order_id, item_id, status, refund_fee,
+                                          created_at, modified_at, extra, sent_at, source, stored_at)
+                SELECT 's', refund, 'taobao', item, item, 'SUCCESS', fee,
+                       now(), now(), '{}', now(), 'detail', now() - age
+                FROM (VALUES ('r1', '1', 6, interval '1 year'), ('r2', '1', 6, interval '1 hour'),
+                             ('r3', '2', 6, interval '1 hour'), ('r4', '3', 60, interval '1 year'))
+                    AS told (refund, item, fee, age)
+            """)
+        )
+        (breach,) = breaches(connection, {rule: REFUND_RULES[rule]})
+    assert [(row["item_id"], row["refunded"]) for row in breach.sample] == [("1", 12)]
