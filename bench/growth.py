@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -28,10 +29,11 @@ from order_pipeline.sync.due import due_work
 from order_pipeline.sync.enrichment import drain
 from order_pipeline.sync.listing import list_changes, list_history
 from order_pipeline.sync.reconciliation import reconcile_day
-from order_pipeline.sync.windows import SETTLE_LAG, day_of
+from order_pipeline.sync.windows import SETTLE_LAG, day_of, due_history_days
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.orders import about_orders
 from order_pipeline.warehouse.rules import COUNTS, KEYS, MONEY, breaches
+from order_pipeline.warehouse.watermarks import mark_history_day
 from order_pipeline.warehouse.worklist import Outcome, Said, depth, say_changed, settle, take, worker
 
 SMALL, LARGE = 100_000, 3_000_000
@@ -72,7 +74,9 @@ class Work(NamedTuple):
     calls: int = 0
 
 
-DETAIL = "taobao.trade.fullinfo.get"
+PASS = "pass: 100 changes listed, fetched, loaded"
+# So long is one thing repeated at most.
+PATIENCE_SECONDS = 10.0
 # Plans are shown of questions that take this many times longer.
 WORTH_EXPLAINING = 1.5
 
@@ -80,72 +84,93 @@ WORTH_EXPLAINING = 1.5
 HELD = ("pass", "day", "worklist")
 
 
+class Side(NamedTuple):
+    """One of the two warehouses: the same shop, loaded from the same sandbox, with few or with many orders besides."""
+
+    engine: Engine
+    access: ShopAccess
+
+
 def measure(small: int, large: int, console: Console) -> dict[str, float]:
-    """Fill, measure, fill on, measure again; print both side by side and return the ratios."""
-    with stage(LOADED, LOADED_DAYS) as on, opened(on.database()) as engine:
-        hurry(engine)
-        access = on.access(engine)
-        now = access.platform.now()
-        for number in range(LOADED_DAYS + 1):
-            list_history(access, engine, day_of(now) - timedelta(days=LOADED_DAYS - number), now)
-        drain(access, engine)
-        time.sleep(REST_SECONDS)
-        drain(access, engine)
-        # Days without an order are loaded days, too.
-        with transaction(engine) as connection:
-            connection.execute(
-                text("INSERT INTO sync.history_day (shop_id, day, orders) SELECT :shop_id, current_date - n, 0 "
-                     "FROM generate_series(0, 100) n ON CONFLICT DO NOTHING"),
-                {"shop_id": access.shop.id},
-            )  # fmt: skip
-        found = []
-        held = 0
-        for size in (small, large):
+    """Fill two warehouses, do everything in turn in both, print it side by side and return the ratios."""
+    with stage(LOADED, LOADED_DAYS) as on, opened(on.database()) as few, opened(on.database()) as many:
+        hurry(few)
+        sides = (Side(few, on.access(few)), Side(many, on.access(many)))
+        for side, size in zip(sides, (small, large), strict=True):
             watch = Stopwatch()
-            fill(engine, access.shop.id, held, size)
+            _load(side)
+            fill(side.engine, side.access.shop.id, 0, size)
             console.print(f"{size:,} orders in the tables ({watch.seconds:.0f} s)")
-            held = size
-            found.append(_all(on, engine, access))
-        sizes = _sizes(engine)
+        # What changed while they were filled is not what is measured.
+        _change(on, sides)
+        works = _works(sides[0])
+        found = {name: _pair(on, sides, name) for name in works}
         for name, query in _questions().items():
-            if found[1][f"BI: {name}"].seconds > WORTH_EXPLAINING * found[0][f"BI: {name}"].seconds:
-                console.print(
-                    f"{name}:", *_ask(engine, f"EXPLAIN (ANALYZE, COSTS OFF) {query}"), sep="\n", markup=False
-                )
-    return _show(small, large, found[0], found[1], sizes, console)
+            before, after = found[f"BI: {name}"]
+            if after.seconds > WORTH_EXPLAINING * before.seconds:
+                plan = _ask(many, f"EXPLAIN (ANALYZE, COSTS OFF) {query}")
+                console.print(f"{name}:", *plan, sep="\n", markup=False)
+        sizes = _sizes(many)
+    return _show(small, large, found, sizes, console)
 
 
-def _all(on: Stage, engine: Engine, access: ShopAccess) -> dict[str, Work]:
+def _load(side: Side) -> None:
+    engine, access = side
+    now = access.platform.now()
+    # Days without an order are loaded days, too: no pass shall find the first load unfinished.
+    for day in due_history_days(now, now, set()):
+        if day_of(now) - day <= timedelta(days=LOADED_DAYS):
+            list_history(access, engine, day, now)
+        else:
+            with transaction(engine) as connection:
+                mark_history_day(connection, access.shop.id, day, 0)
+    drain(access, engine)
+    time.sleep(REST_SECONDS)
+    drain(access, engine)
+
+
+def _works(side: Side) -> dict[str, Callable[[], object]]:
+    """Return what is done on one side, by what it is called; the pass needs changes made before."""
+    engine, access = side
     yesterday = day_of(access.platform.now()) - timedelta(days=1)
-    works: dict[str, Callable[[], Work]] = {
-        "pass: 100 changes (calls beside theirs)": lambda: _pass(on, engine, access),
-        "pass: nothing changed": lambda: _counted(access, lambda: due_work(access, engine)),
-        "day: the nightly proof of one": lambda: _counted(
-            access, lambda: reconcile_day(access, engine, yesterday, access.platform.now())
-        ),
-        "worklist: 200 said, taken, cleared": lambda: _counted(access, lambda: _worklist(engine, access.shop.id)),
-        "worklist: its depth": lambda: _counted(access, lambda: _depth(engine, access.shop.id)),
-        "what a run reports": lambda: _counted(access, lambda: _report(engine, access.shop.id)),
-        "status": lambda: _counted(access, lambda: gather(engine, [access.shop.id], datetime.now(UTC))),
-        **{
-            f"check: {name}": lambda rules=rules: _counted(access, lambda: _check(engine, rules))
-            for name, rules in (("keys", KEYS), ("money", MONEY), ("counts", COUNTS))
-        },
-        **{
-            f"BI: {name}": lambda query=query: _counted(access, lambda: _ask(engine, query))
-            for name, query in _questions().items()
-        },
+    return {
+        PASS: lambda: _pass(side),
+        "pass: nothing changed": lambda: due_work(access, engine),
+        "day: the nightly proof of one": lambda: reconcile_day(access, engine, yesterday, access.platform.now()),
+        "worklist: 200 said, taken, cleared": lambda: _worklist(engine, access.shop.id),
+        "worklist: its depth": lambda: _depth(engine, access.shop.id),
+        "what a run reports": lambda: _report(engine, access.shop.id),
+        "status": lambda: gather(engine, [access.shop.id], datetime.now(UTC)),
+        "check: keys": lambda: _check(engine, KEYS),
+        "check: money": lambda: _check(engine, MONEY),
+        "check: counts": lambda: _check(engine, COUNTS),
+        **{f"BI: {name}": partial(_ask, engine, query) for name, query in _questions().items()},
     }
-    return {name: _median(work) for name, work in works.items()}
 
 
-def _median(work: Callable[[], Work]) -> Work:
-    done = [work()]
+def _pair(on: Stage, sides: tuple[Side, Side], name: str) -> tuple[Work, Work]:
+    """Do it in turn on both sides, so that a busy minute of the machine is one of both."""
+    few, many = (_works(side)[name] for side in sides)
+    done: list[tuple[Work, Work]] = []
     # What takes seconds is not that noisy.
-    while len(done) < REPEATS and sum(each.seconds for each in done) < 20:
-        done.append(work())
-    # The first one finds nothing of the others' in the list.
-    return Work(median(each.seconds for each in done), done[0].calls)
+    while len(done) < REPEATS and sum(after.seconds for _, after in done) < PATIENCE_SECONDS:
+        if name == PASS:
+            _change(on, ())
+        done.append((_counted(sides[0].access, few), _counted(sides[1].access, many)))
+    return (
+        Work(median(before.seconds for before, _ in done), round(median(before.calls for before, _ in done))),
+        Work(median(after.seconds for _, after in done), round(median(after.calls for _, after in done))),
+    )
+
+
+def _change(on: Stage, sides: Sequence[Side]) -> None:
+    """Let buyers place orders, and some seconds pass; follow them on these sides."""
+    for _ in range(CHANGES):
+        act = {"action": "place", "shop": on.shop.id}
+        requests.post(f"{on.url}/sandbox/orders", json=act, timeout=10).raise_for_status()
+    time.sleep(REST_SECONDS + SETTLE_LAG.total_seconds())
+    for side in sides:
+        _pass(side)
 
 
 def _counted(access: ShopAccess, work: Callable[[], object]) -> Work:
@@ -154,28 +179,17 @@ def _counted(access: ShopAccess, work: Callable[[], object]) -> Work:
     return Work(watch.seconds, access.calls.total - before)
 
 
-def _pass(on: Stage, engine: Engine, access: ShopAccess) -> Work:
-    for _ in range(CHANGES):
-        act = {"action": "place", "shop": access.shop.id}
-        requests.post(f"{on.url}/sandbox/orders", json=act, timeout=10).raise_for_status()
-    time.sleep(REST_SECONDS + SETTLE_LAG.total_seconds())
-
-    def work() -> None:
-        for day in due_work(access, engine).changed_days:
-            list_changes(access, engine, day, access.platform.now())
-        drain(access, engine)
-        _report(engine, access.shop.id)
-
-    before = access.calls.total_by_method.get(DETAIL, 0)
-    done = _counted(access, work)
-    # Other buyers of the sandbox change orders, too: what does not depend on them is counted.
-    done = done._replace(calls=done.calls - access.calls.total_by_method[DETAIL] + before)
+def _pass(side: Side) -> None:
+    engine, access = side
+    for day in due_work(access, engine).changed_days:
+        list_changes(access, engine, day, access.platform.now())
+    drain(access, engine)
+    _report(engine, access.shop.id)
     with transaction(engine) as connection:
         waiting = depth(connection, access.shop.id)
     # Later: what the sandbox's own buyers did in this very second.
     if waiting.due:
         raise RuntimeError(f"the pass left work undone: {waiting}")
-    return done
 
 
 def _worklist(engine: Engine, shop_id: str) -> None:
@@ -232,26 +246,22 @@ def _sizes(engine: Engine) -> dict[str, float]:
 
 
 def _show(
-    small: int, large: int, few: dict[str, Work], many: dict[str, Work], sizes: dict[str, float], console: Console
+    small: int, large: int, found: dict[str, tuple[Work, Work]], sizes: dict[str, float], console: Console
 ) -> dict[str, float]:
-    table = Table(title=f"with {small:,} and with {large:,} orders in the tables (median of {REPEATS})")
+    table = Table(title=f"with {small:,} and with {large:,} orders in the tables (median of {REPEATS}, in turn)")
     for heading in ("", f"ms, {small:,}", f"ms, {large:,}", "ratio", "calls", "calls"):
         table.add_column(heading, justify="right" if heading else "left")
-    ratios = {}
-    for name, before in few.items():
-        after = many[name]
-        ratios[name] = after.seconds / before.seconds
+    ratios = {name: after.seconds / before.seconds for name, (before, after) in found.items()}
+    calls = [after.calls / before.calls for before, after in found.values() if before.calls]
+    for name, (before, after) in found.items():
         milliseconds = [f"{each.seconds * 1000:,.1f}" for each in (before, after)]
         table.add_row(name, *milliseconds, f"{ratios[name]:.2f}", f"{before.calls}", f"{after.calls}")
     console.print(table)
     console.print(", ".join(f"{name.replace('_', ' ')}: {value:,.0f}" for name, value in sizes.items()))
-    held = {name: ratio for name, ratio in ratios.items() if name.startswith(HELD)}
-    asked = {name: ratio for name, ratio in ratios.items() if name.startswith("BI")}
-    calls = [many[name].calls / before.calls for name, before in few.items() if before.calls]
     return {
-        "growth_ratio": round(max(held.values()), 2),
+        "growth_ratio": round(max(ratio for name, ratio in ratios.items() if name.startswith(HELD)), 2),
+        "growth_bi_ratio": round(max(ratio for name, ratio in ratios.items() if name.startswith("BI")), 2),
         "growth_calls_ratio": round(max(calls), 3),
-        "growth_bi_ratio": round(max(asked.values()), 2),
         **{name: round(value) for name, value in sizes.items()},
     }
 
