@@ -11,7 +11,7 @@ import sys
 from bench.stage import Stage, Stopwatch, opened
 from order_pipeline.sync import storing
 from order_pipeline.sync.access import open_shop
-from order_pipeline.sync.listing import PAGES_PER_BATCH
+from order_pipeline.sync.loading import PAGES_PER_BATCH
 from order_pipeline.sync.windows import created_window, due_history_days
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.merging import Source
