@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.listing import list_changes, list_history
 from order_pipeline.sync.loading import Listing
-from order_pipeline.sync.refund_listing import first_moment, list_refunds
+from order_pipeline.sync.refund_listing import first_moment, follow_refunds
 from order_pipeline.sync.storing import Stored
 from order_pipeline.sync.windows import day_of, days_between, due_days
 from order_pipeline.traffic.errors import BreakerOpenError
@@ -46,11 +46,11 @@ def poll_refunds(access: ShopAccess, engine: Engine, days: Sequence[date], *, wh
     """Bring these days (Shanghai, oldest first) up to date; while the breaker is open, nothing is asked.
 
     The full pull of the orders takes the refunds along then (``poll``), and what it leaves stays behind the
-    watermark. Raises as ``list_refunds`` does.
+    watermark. Raises as ``follow_refunds`` does.
     """
     try:
         now = access.platform.now()
-        return [list_refunds(access, engine, day, now, whole_day=whole_day) for day in days]
+        return follow_refunds(access, engine, days, now, whole_day=whole_day)
     except BreakerOpenError as refusal:
         return [_held_back(access, refusal)]
 
@@ -64,8 +64,7 @@ def _pull(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> list
         today = day_of(now)
         days = days_between(today - timedelta(days=STILL_CHANGING_DAYS), today)
         listings = [list_history(access, engine, day, now) for day in days]
-        for day in _refund_days(access, engine, now):
-            list_refunds(access, engine, day, now)
+        follow_refunds(access, engine, _refund_days(access, engine, now), now)
         return listings
 
 

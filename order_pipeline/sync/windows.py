@@ -62,17 +62,20 @@ def changed_window(
     *,
     overlap: timedelta = DEFAULT_OVERLAP,
     whole_day: bool = False,
+    last: date | None = None,
 ) -> Window | None:
     """Return what to ask for to bring the changes of that day up to date; None: the day has not begun.
 
     From the overlap before the watermark where the watermark is near; the whole day where it is not: a day ahead
-    of it, or one long closed that somebody wants read again. Never crosses midnight.
+    of it, or one long closed that somebody wants read again. Never crosses midnight, save where a list may be asked
+    for several days at once, up to and with ``last``.
     """
-    window = _until(day_window(day), now)
+    first = day_window(day)
+    window = _until(Window(first.start, day_window(last or day).end), now)
     if window is None or watermark is None or whole_day:
         return window
     start = watermark - overlap
-    if window.start < start < day_window(day).end:
+    if window.start < start < first.end:
         return Window(min(start, window.end - timedelta(seconds=1)), window.end)
     return window
 

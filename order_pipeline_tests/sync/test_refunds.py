@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,12 +14,13 @@ from sqlalchemy import Engine, text
 from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sync.due import due_refunds
 from order_pipeline.sync.enrichment import drain
+from order_pipeline.sync.polling import poll_refunds
 from order_pipeline.sync.provable import PROVABLE_REFUNDS
 from order_pipeline.sync.reconciliation import Reconciliation, reconcile_day
-from order_pipeline.sync.refund_listing import list_refunds
+from order_pipeline.sync.refund_listing import days_at_once, list_refunds
 from order_pipeline.sync.replay import Result, replay
 from order_pipeline.sync.streams import REFUND_STREAM
-from order_pipeline.sync.windows import HISTORY_DAYS, SETTLE_LAG, day_of
+from order_pipeline.sync.windows import HISTORY_DAYS, SETTLE_LAG, day_of, day_window, days_between
 from order_pipeline.traffic.errors import CallError, TransientError
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.quarantine import open_records
@@ -414,3 +416,39 @@ def test_several_partial_refunds_and_an_exchange_on_one_line_add_up_and_go_on(en
     assert net() == (0, Decimal("0.00"))
     assert value(engine, "SELECT count(*) FROM bi.refunds WHERE item_id = :id", id=item_id) == 4
     assert equal(engine, play)
+
+
+@pytest.mark.parametrize("play", [{"orders": 600, "days": 5}], indirect=True)
+def test_quiet_months_are_asked_for_many_days_at_once(engine: Engine, play: Play) -> None:
+    access = play.access()
+    days = due_refunds(access, engine).changed_days
+    listings = poll_refunds(access, engine, days)
+    windows = [listing.window for listing in listings if listing.window]
+    # Neighbours meet, from just before the watermark's beginning to now.
+    assert all(before.end == after.start for before, after in pairwise(windows))
+    assert day_of(windows[0].start) == days[0]
+    assert windows[-1].end == play.now
+    # Quiet until the last five days, which have a page or so each.
+    assert len(windows) < 20
+    drain(access, engine, stream=REFUND_STREAM)
+    assert equal(engine, play)
+
+
+def test_days_read_again_are_read_whole_though_the_watermark_lies_among_them(engine: Engine, play: Play) -> None:
+    access = play.access()
+    begin_refunds_lately(engine, access, days=2)
+    now = access.platform.now()
+    days = list(days_between(TODAY - timedelta(days=4), TODAY))
+    listings = poll_refunds(access, engine, days)
+    windows = [listing.window for listing in listings if listing.window]
+    assert windows[0].start == day_window(days[0]).start
+    assert all(before.end == after.start for before, after in pairwise(windows))
+    assert windows[-1].end == now
+
+
+@pytest.mark.parametrize(
+    ("days", "listed", "at_once"),
+    [(1, 0, 4), (4, 3, 15), (15, 0, 15), (15, 60, 15), (15, 100, 9), (2, 900, 1)],
+)
+def test_as_many_days_are_asked_for_as_should_fit_a_page(days: int, listed: int, at_once: int) -> None:
+    assert days_at_once(days, listed) == at_once
