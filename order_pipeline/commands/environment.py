@@ -101,4 +101,5 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.get() as instance:
         if finished:
             dagster_storage.mark_finished(instance)
+        dagster_storage.keep_connections(instance)
         yield instance
