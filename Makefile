@@ -11,7 +11,7 @@ COMPILE_IMAGE := $(BIN)/uv pip compile pyproject.toml --extra celery --extra kub
            --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: install demo dev test test-stack test-celery lint audit lock bench bench-insights simulate soak
+.PHONY: install demo dev test test-stack test-celery lint audit lock lock-peers bench bench-quick bench-profiles bench-insights simulate soak
 
 install: $(VENV)/.installed
 
@@ -65,8 +65,28 @@ test-stack: install
 test-celery: install
 	ORDER_PIPELINE_STACK=1 $(BIN)/pytest order_pipeline_tests/deployment/test_celery.py -s $(ARGS)
 
-bench: install
+# What is compared with has an environment of its own, so that nothing of it is in the product's.
+PEERS := .venv-peers
+
+$(PEERS)/.installed: bench/peers.txt | install
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(BIN)/uv pip sync --quiet --python $(PEERS)/bin/python --require-hashes bench/peers.txt
+	@touch $@
+
+lock-peers: install
+	$(BIN)/uv pip compile bench/peers.in --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --quiet --output-file bench/peers.txt
+
+bench: install $(PEERS)/.installed
 	$(BIN)/python -m bench $(ARGS)
+
+# The same at a tenth of the size, each run once: rough figures in three minutes.
+bench-quick: install $(PEERS)/.installed
+	$(BIN)/python -m bench --quick $(ARGS)
+
+# Where the time goes on the hottest paths, as text in docs/profiles.
+bench-profiles: install $(PEERS)/.installed
+	$(BIN)/python -m bench.profiles $(ARGS)
 
 bench-insights: install
 	$(BIN)/python -m bench.insights $(ARGS)

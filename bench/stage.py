@@ -31,12 +31,14 @@ _numbers = itertools.count(1)
 
 SERVE = """
 import sys
+from datetime import UTC, datetime
 from order_pipeline.sandbox.server import serve
 from order_pipeline.sandbox.settings import SandboxSettings
 orders, days, rate = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) or None
 live, speed, redelivery = map(float, sys.argv[4:7])
+driven = datetime.now(UTC).replace(microsecond=0) if sys.argv[7] == "True" else None
 serve(SandboxSettings(orders=orders, days=days, seed=1, calls_per_minute=rate, live_orders_per_second=live,
-                      live_life_speed=speed, message_redelivery_seconds=redelivery), port=0,
+                      live_life_speed=speed, message_redelivery_seconds=redelivery, driven_from=driven), port=0,
       on_ready=lambda url: print(url, flush=True))
 """
 
@@ -95,13 +97,15 @@ def stage(
     calls_per_minute: int = 0,
     live: tuple[float, float] = (0.0, 1.0),
     redelivery_seconds: float = MESSAGE_REDELIVERY_SECONDS,
+    driven: bool = False,
 ) -> Iterator[Stage]:
     """Serve synthetic orders (about 1.67 lines each) from a process of its own.
 
     ``live``: orders that arrive a second, and how many times faster than real they live. ``redelivery_seconds``: how
-    long a message that nobody confirmed waits to come again.
+    long a message that nobody confirmed waits to come again. ``driven``: the platform's clock starts now and stands
+    still until told.
     """
-    numbers = (orders, days, calls_per_minute, *live, redelivery_seconds)
+    numbers = (orders, days, calls_per_minute, *live, redelivery_seconds, driven)
     command = [sys.executable, "-c", SERVE, *map(str, numbers)]
     sandbox = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -1,0 +1,205 @@
+"""Loads beside their peers, in turn, on the same orders: two floors by hand, dlt, and ours.
+
+Belongs here: the order of the runs, the comparison, the table. Not here: a run (floor.py, peer_dlt.py, load.py,
+increments.py).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from bench.stage import Stage, in_own_process, stage
+from order_pipeline.commands.proof import read_truth
+from order_pipeline.platforms.taobao.fields import ALL_TYPES, CREATED_LIST_FIELDS
+
+PEERS = Path(__file__).parent.parent / ".venv-peers" / "bin" / "python"
+CHANGED_SHARE = 0.05
+# A second of the platform's clock holds less than a page of changes, as on any day but the greatest sale.
+CHANGES_A_SECOND = 80
+
+
+def loads(orders: int, days: int, repeats: int, console: Console) -> dict[str, float]:
+    """First load and increments of every peer; each figure the median of ``repeats`` runs, taken in turn."""
+    first: dict[str, list[dict[str, Any]]] = {name: [] for name in ("bare", "raw", "dlt", "ours")}
+    with stage(orders, days, driven=True) as on, on.as_shops_file(), ExitStack() as running:
+        for number in range(repeats):
+            is_last = number == repeats - 1
+            for kind in ("bare", "raw"):
+                first[kind].append(in_own_process("bench.floor", kind, on.database(), on.url, str(days)))
+            with ExitStack() as stops:
+                for name, command in (("dlt", _dlt(on, days)), ("ours", _ours(on, days))):
+                    if not command:
+                        continue
+                    peer = (running if is_last else stops).enter_context(_Peer.started(*command))
+                    first[name].append(peer.heard())
+                    first[name][-1]["peer"] = peer
+        increments = _increments(
+            on, repeats, {name: first[name][-1]["peer"] for name in ("dlt", "ours") if first[name]}
+        )
+    counted = {run["orders"] for runs in first.values() for run in runs}
+    if len(counted) != 1:
+        raise AssertionError(f"the peers loaded different numbers of orders: {counted}")
+    _print(first, increments, console)
+    speed = {name: median(run["orders"] / run["seconds"] for run in runs) for name, runs in first.items() if runs}
+    figures = {
+        "list_orders_per_s": round(speed["ours"]),
+        "floor_orders_per_s": round(speed["bare"]),
+        "raw_floor_orders_per_s": round(speed["raw"]),
+        "first_load_vs_raw_floor": _ratio(first["ours"], first["raw"]),
+        # Pages at their fullest; the walk's shared seconds and the one look at the clock are the rest.
+        "list_calls_vs_minimum": round(first["ours"][0]["calls"] / first["raw"][0]["calls"], 3),
+        "increment_s": round(median(run["seconds"] for run in increments["ours"]), 2),
+        "first_load_vs_dlt": None,
+        "incremental_vs_dlt": None,
+    }
+    if first["dlt"]:
+        figures["first_load_vs_dlt"] = _ratio(first["ours"], first["dlt"])
+        figures["incremental_vs_dlt"] = _ratio(increments["ours"], increments["dlt"])
+    return figures  # type: ignore[return-value]
+
+
+def _ratio(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> float:
+    """Of runs that stood beside each other, so that a noisy minute counts on both sides."""
+    return round(median(they["seconds"] / we["seconds"] for we, they in zip(ours, theirs, strict=True)), 2)
+
+
+class _Peer:
+    """A process that says a line when it has loaded, and one more for each line it is told."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    @classmethod
+    @contextmanager
+    def started(cls, *command: str) -> Iterator[_Peer]:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            yield cls(process)
+        finally:
+            process.kill()
+            process.wait()
+
+    def heard(self) -> dict[str, Any]:
+        """Wait for its next line of JSON; what else it prints is passed over."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                said: dict[str, Any] = json.loads(line)
+                return said
+        raise RuntimeError(f"a peer ended with status {self._process.wait()}; what it wrote is above")
+
+    def told(self, window: dict[str, str]) -> dict[str, Any]:
+        """Say what changed when, and return what it says once it has followed."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(window) + "\n")
+        self._process.stdin.flush()
+        return self.heard()
+
+
+def _ours(on: Stage, days: int) -> list[str]:
+    return [sys.executable, "-W", "ignore", "-m", "bench.increments", on.database(), on.url, str(days)]
+
+
+def _dlt(on: Stage, days: int) -> list[str]:
+    """The command, none where dlt is not installed."""
+    if not PEERS.exists():
+        return []
+    shop = {name: value for name, value in msgspec.to_builtins(on.shop).items() if isinstance(value, str)}
+    shop |= {"fields": CREATED_LIST_FIELDS, "types": ALL_TYPES}
+    folder = tempfile.mkdtemp(prefix="order-pipeline-bench-dlt-")
+    # It insists on a host and a password; the socket's folder in the query goes before them.
+    database = on.database().replace("+psycopg2", "").replace("postgres@/", "postgres:unused@localhost/")
+    script = str(Path(__file__).with_name("peer_dlt.py"))
+    return [str(PEERS), "-W", "ignore", script, database, on.url, str(days), json.dumps(shop), folder]
+
+
+def _increments(on: Stage, repeats: int, peers: dict[str, _Peer]) -> dict[str, list[dict[str, Any]]]:
+    """Let a share of the orders change, and each peer follow; the first to go changes every time."""
+    tids = sorted(read_truth(on.url, on.shop.id).orders)
+    chance = random.Random(1)
+    took: dict[str, list[dict[str, Any]]] = {name: [] for name in ("dlt", "ours")}
+    for number in range(repeats):
+        changed = chance.sample(tids, int(len(tids) * CHANGED_SHARE))
+        window = touch(on, changed)
+        for name in sorted(peers, reverse=bool(number % 2)):
+            took[name].append(peers[name].told(window))
+            if took[name][-1]["changed"] != len(changed):
+                raise AssertionError(f"{name} brought {took[name][-1]['changed']} of {len(changed)} changes")
+    return took
+
+
+def touch(on: Stage, tids: list[str]) -> dict[str, str]:
+    """Let these orders change, and return from when to when they did: the platform's time, as text."""
+    with requests.Session() as session:
+
+        def clock(seconds: float) -> datetime:
+            answer = session.post(f"{on.url}/sandbox/clock", json={"advance_seconds": seconds}, timeout=30)
+            answer.raise_for_status()
+            return datetime.fromisoformat(answer.json()["now"])
+
+        start = clock(2)
+        for number, tid in enumerate(tids, 1):
+            act = {"action": "touch", "shop": on.shop.id, "tid": int(tid)}
+            session.post(f"{on.url}/sandbox/orders", json=act, timeout=30).raise_for_status()
+            if number % CHANGES_A_SECOND == 0:
+                clock(1)
+        # Past the settle lag.
+        end = clock(5)
+    china = start.tzinfo
+    return {"start": f"{start:%F %T}", "end": f"{end.astimezone(china) + timedelta(seconds=1):%F %T}"}
+
+
+def _print(
+    first: dict[str, list[dict[str, Any]]], increments: dict[str, list[dict[str, Any]]], console: Console
+) -> None:
+    repeats = len(first["ours"])
+    table = Table(
+        title=f"{int(first['ours'][0]['orders']):,} orders from lists into tables, median of {repeats} in turn"
+    )
+    for heading in (
+        "",
+        "first load: orders/s",
+        "seconds",
+        "CPU s",
+        "peak MB",
+        "of the raw floor",
+        "5 % changed: seconds",
+    ):
+        table.add_column(heading, justify="right" if heading else "left")
+    for kind, name in (
+        ("bare", "floor by hand: requests, COPY, merge"),
+        ("raw", "the same, raw JSON of each order kept"),
+        ("dlt", "dlt: rest_api, merge, csv; keeps no raw"),
+        ("ours", "order_pipeline: raw pages, lines, worklist"),
+    ):
+        runs, followed = first[kind], increments.get(kind)
+        if not runs:
+            table.add_row(name, *["not installed"] * 6)
+            continue
+        table.add_row(
+            name,
+            f"{median(run['orders'] / run['seconds'] for run in runs):,.0f}",
+            f"{median(run['seconds'] for run in runs):.1f}",
+            *(
+                f"{median(run[what] for run in runs):,.1f}" if what in runs[0] else ""
+                for what in ("cpu_seconds", "peak_mb")
+            ),
+            f"{_ratio(runs, first['raw']):.0%}",
+            f"{median(run['seconds'] for run in followed):.2f}" if followed else "",
+        )
+    console.print(table)
