@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
@@ -24,16 +23,18 @@ from order_pipeline.sync.announcements import (
     known_until,
     wait_seconds,
 )
+from order_pipeline.sync.lanes import FEWEST_LANES, Lanes, lanes_for
 from order_pipeline.sync.storing import StoredDetails, store_call_log
 from order_pipeline.sync.streams import ORDER_STREAM, Stream
+from order_pipeline.traffic.call_log import Call
 from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallError, NotFoundError, ThrottledError
 from order_pipeline.warehouse.database import in_transaction
 from order_pipeline.warehouse.worklist import Outcome, Pending, settle, take, worker
 
-# A `requests` call costs about 1 ms of CPU, so more threads pay only where the platform answers slowly.
-DETAIL_THREADS = 8
 # A transaction for 200 records: its fixed cost is shared, and a crash costs 200 calls at most.
 RECORDS_PER_BATCH = 200
+# Three a thread: enough to tell how slowly the platform answers today, and over in a moment.
+RECORDS_TRIED_FIRST = 24
 
 SAME_SECOND_WAIT_SECONDS = 3.0
 
@@ -114,11 +115,12 @@ def outcome_of(fetched: Fetched, refusal: str | None = None) -> Outcome:
 
 
 def drain(
-    access: ShopAccess, engine: Engine, *, stream: Stream = ORDER_STREAM, threads: int = DETAIL_THREADS
+    access: ShopAccess, engine: Engine, *, stream: Stream = ORDER_STREAM, threads: int = FEWEST_LANES
 ) -> Enrichment:
     """Fetch and load every order (or what else the stream is of) of the shop that is due, until none is left.
 
-    Details are fetched in parallel while the batch before is loaded. Rows and cleared work land in one
+    Details are fetched in parallel while the batch before is loaded, in ``threads`` threads or, where the platform
+    answers slowly, as many as the rate budget asks for. Rows and cleared work land in one
     transaction, so a crash anywhere leaves the work on the list. Several drains may run at once.
 
     Raises the CallError that no other order would survive either (authorisation, a long ban, a platform that
@@ -127,21 +129,28 @@ def drain(
     started = time.monotonic()
     calls_before = access.calls.total
     total = Drained()
-    with worker(engine) as key, _pool(threads) as pool:
+    with worker(engine) as key, closing(Lanes(threads)) as lanes:
         fetch = _Fetcher(access, stream)
-        take_some = partial(
-            take, shop_id=access.shop.id, worker_key=key, limit=RECORDS_PER_BATCH, subject=stream.subject
-        )
         fetching: Iterator[Fetched] = iter(())
         hopeless: CallError | None = None
-        is_more = True
+        calls: list[Call] = []
+        pace = _Pace()
+        limit, is_more = RECORDS_TRIED_FIRST, True
         while is_more:
+            take_some = partial(take, shop_id=access.shop.id, worker_key=key, limit=limit, subject=stream.subject)
             taken = [] if hopeless else in_transaction(engine, take_some)
             is_more = bool(taken)
-            ahead = pool.map(fetch, taken)
+            ahead = lanes.map(fetch, taken)
+            if limit == RECORDS_TRIED_FIRST:
+                # How long calls take is known before the many begin.
+                ahead, limit = iter(list(ahead)), RECORDS_PER_BATCH
             fetched = list(fetching)
             hopeless = hopeless or _hopeless(fetched)
-            total = Drained(*map(sum, zip(total, _load(access, engine, stream, fetched), strict=True)))
+            calls += access.calls.drain()
+            lanes.widen(lanes_for(calls, access.shop.calls_per_minute, pace.cpu_share(), lanes.count))
+            if fetched:
+                total = Drained(*map(sum, zip(total, _load(access, engine, stream, fetched, calls), strict=True)))
+                calls = []
             fetching = ahead
         if hopeless:
             raise hopeless
@@ -177,11 +186,21 @@ def _hopeless(fetched: Sequence[Fetched]) -> CallError | None:
     return retryable[0] if retryable and len(retryable) == len(fetched) else None
 
 
-def _load(access: ShopAccess, engine: Engine, stream: Stream, fetched: Sequence[Fetched]) -> Drained:
-    if not fetched:
-        return Drained()
+class _Pace:
+    """Says how much of the time since it was last asked this process computed."""
+
+    def __init__(self) -> None:
+        self._looked = time.process_time(), time.monotonic()
+
+    def cpu_share(self) -> float:
+        (cpu_before, before), self._looked = self._looked, (time.process_time(), time.monotonic())
+        return (self._looked[0] - cpu_before) / max(self._looked[1] - before, 1e-9)
+
+
+def _load(
+    access: ShopAccess, engine: Engine, stream: Stream, fetched: Sequence[Fetched], calls: Sequence[Call]
+) -> Drained:
     details = [answer for _, answer in fetched if isinstance(answer, OrderDetail | RefundDetail)]
-    calls = access.calls.drain()
 
     def load(connection: Connection) -> tuple[StoredDetails, list[Outcome]]:
         stored = stream.store(connection, access, details)
@@ -203,13 +222,3 @@ def _outcome(pending: Pending, due_again: float, problem: str) -> Outcome:
 
 def _backoff_seconds(attempts: int) -> float:
     return float(min(FIRST_BACKOFF_SECONDS * 2 ** (attempts - 1), LONGEST_BACKOFF_SECONDS))
-
-
-@contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Open a thread pool that drops what is queued when the work fails or is interrupted."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch-details")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

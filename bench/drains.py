@@ -1,0 +1,120 @@
+"""Details as fast as they come: without a limit, and against a rate budget while every call takes its time.
+
+Belongs here: draining a worklist under a limit and a latency, and a backfill against its bare calls. Not here: the
+budget alone (budget.py), lists (peers.py).
+
+python -m bench.drains drain|backfill|bare DATABASE_URL SANDBOX_URL CALLS_PER_MINUTE
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+
+import dagster as dg
+import requests
+from msgspec.structs import replace
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import text
+
+from bench.stage import Stage, Stopwatch, in_own_process, opened, stage
+from order_pipeline.commands.passes import load_history
+from order_pipeline.configuration import DATABASE_URL
+from order_pipeline.sync.access import open_shop
+from order_pipeline.sync.enrichment import drain
+from order_pipeline.sync.lanes import FEWEST_LANES
+from order_pipeline.sync.windows import created_window, due_history_days
+from order_pipeline.traffic.budget import CREDIT_SECONDS
+from order_pipeline.warehouse.database import transaction
+
+DAYS = 5
+BACKFILL_DAYS = 90
+LATENCY_MILLISECONDS = 50
+DETAIL = "taobao.trade.fullinfo.get"
+
+
+def against_the_budget(calls_per_minute: int, milliseconds: int, seconds: int, console: Console) -> dict[str, float]:
+    """Drain a worklist for about so long where each call takes so many milliseconds; the budget is to be filled."""
+    orders = max(calls_per_minute * seconds // 60, 10)
+    with stage(orders, DAYS) as on:
+        database = on.database()
+        in_own_process("bench.load", "lists", database, on.url, str(DAYS))
+        latency = {"name": "latency", "rate": 1.0, "milliseconds": milliseconds, "method": DETAIL}
+        requests.post(f"{on.url}/sandbox/faults", json=latency, timeout=10).raise_for_status()
+        ran = in_own_process("bench.drains", "drain", database, on.url, str(calls_per_minute))
+    table = Table(title=f"details at {milliseconds} ms a call within {calls_per_minute:,} calls a minute, one process")
+    for heading in ("orders", "seconds", "calls/s", "of the budget's pace"):
+        table.add_column(heading, justify="right")
+    used = ran["calls"] / (calls_per_minute * (ran["seconds"] + CREDIT_SECONDS) / 60)
+    table.add_row(
+        f"{ran['calls']:,.0f}", f"{ran['seconds']:.1f}", f"{ran['calls'] / ran['seconds']:,.0f}", f"{used:.1%}"
+    )
+    console.print(table)
+    return {"budget_used_with_latency": round(used, 3)}
+
+
+def backfill(orders: int, repeats: int, console: Console) -> dict[str, float]:
+    """A backfill of 90 days, lists and details, against the bare calls it makes, in turn."""
+    ours, bare = [], []
+    with stage(orders, BACKFILL_DAYS) as on, on.as_shops_file():
+        for _ in range(repeats):
+            database = on.database()
+            ours.append(in_own_process("bench.drains", "backfill", database, on.url, "0"))
+            bare.append(in_own_process("bench.drains", "bare", database, on.url, "0"))
+    ratio = median(we["seconds"] / they["seconds"] for we, they in zip(ours, bare, strict=True))
+    table = Table(
+        title=f"backfill of {BACKFILL_DAYS} days, {orders:,} orders with details, median of {repeats} in turn"
+    )
+    for heading in ("", "seconds", "calls"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, runs in (("as Dagster runs, into the tables", ours), ("its calls alone, as many in flight", bare)):
+        table.add_row(name, f"{median(run['seconds'] for run in runs):.1f}", f"{runs[0]['calls']:,.0f}")
+    console.print(table)
+    return {"backfill_vs_calls": round(ratio, 2)}
+
+
+def main(what: str, database_url: str, sandbox_url: str, calls_per_minute: int) -> dict[str, float]:
+    """Do it in this process and say how long it took."""
+    shop = replace(Stage(sandbox_url, None).shop, calls_per_minute=calls_per_minute or None)  # type: ignore[arg-type]
+    if what == "bare":
+        access = open_shop(shop)
+        watch = Stopwatch()
+        now = access.platform.now()
+        windows = [created_window(day, now) for day in due_history_days(now, now, set())]
+        order_ids = [
+            order.order_id
+            for window in windows
+            if window
+            for page in access.platform.created_orders(window)
+            for order in page.orders
+        ]
+        with ThreadPoolExecutor(FEWEST_LANES) as pool:
+            list(pool.map(access.platform.order, order_ids))
+        return {"seconds": watch.seconds, "calls": access.calls.total}
+    with opened(database_url) as engine:
+        access = open_shop(shop, engine)
+        watch = Stopwatch()
+        if what == "drain":
+            access.platform.now()
+            watch = Stopwatch()
+            drain(access, engine)
+            return {"seconds": watch.seconds, "calls": access.calls.total}
+        os.environ[DATABASE_URL] = database_url
+        now = access.platform.now()
+        with dg.DagsterInstance.ephemeral() as instance:
+            runs = load_history(instance, due_history_days(now, now, set()), [shop.id])
+        if not all(run.success for run in runs):
+            raise RuntimeError(f"the backfill failed: {runs}")
+        seconds = watch.seconds
+        with transaction(engine) as connection:
+            calls = connection.execute(text("SELECT count(*) FROM sync.call")).scalar()
+        return {"seconds": seconds, "calls": int(calls or 0)}
+
+
+if __name__ == "__main__":
+    what, database_url, sandbox_url, calls_per_minute = sys.argv[1:]
+    print(json.dumps(main(what, database_url, sandbox_url, int(calls_per_minute))))
