@@ -15,7 +15,16 @@ NOON = datetime(2026, 1, 5, 4, tzinfo=UTC)
 
 
 def calls(seconds: float, count: int = LEAST_CALLS) -> list[Call]:
-    return [Call("shop", "taobao.time.get", NOON, seconds, OK, None, None) for _ in range(count)]
+    call = Call(
+        shop_id="shop",
+        method="taobao.time.get",
+        started_at=NOON,
+        seconds=seconds,
+        outcome=OK,
+        code=None,
+        request_id=None,
+    )
+    return [call] * count
 
 
 @pytest.mark.parametrize(
