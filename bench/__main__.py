@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from bench import growth
 from bench.budget import measure
 from bench.calls import against_the_least
 from bench.drains import against_the_budget, backfill
@@ -27,7 +28,7 @@ IMPORT_TIMES = 5
 LATENCY_MILLISECONDS = 50
 # On this machine an answer takes none; a real platform's take tens of milliseconds.
 BACKFILL_MILLISECONDS = (0, 50)
-SECTIONS = ("loads", "details", "budget", "latency", "calls", "backfill", "memory", "service", "imports")
+SECTIONS = ("loads", "details", "budget", "latency", "calls", "backfill", "memory", "service", "growth", "imports")
 
 
 class Size(NamedTuple):
@@ -42,10 +43,11 @@ class Size(NamedTuple):
     backfill_orders: int
     large: int
     service_seconds: int
+    growth: tuple[int, int]
 
 
-FULL = Size(50_000, 3, 6_000, 25, 30, 60, 5_000, 100_000, 45)
-QUICK = Size(5_000, 1, 1_500, 8, 8, 15, 500, 10_000, 10)
+FULL = Size(50_000, 3, 6_000, 25, 30, 60, 5_000, 100_000, 45, (100_000, 3_000_000))
+QUICK = Size(5_000, 1, 1_500, 8, 8, 15, 500, 10_000, 10, (20_000, 100_000))
 
 
 def main() -> None:
@@ -82,6 +84,8 @@ def _section(name: str, size: Size, console: Console) -> dict[str, Any]:
             return memory(size.large, console)
         case "service":
             return dev(size.service_seconds, console)
+        case "growth":
+            return growth.measure(*size.growth, console)
         case _:
             return imports(console)
 

@@ -32,7 +32,7 @@ def calls(seconds: float, count: int = LEAST_CALLS) -> list[Call]:
     [
         (0.002, 6_000, FEWEST_LANES),
         (0.05, 6_000, FEWEST_LANES),
-        (0.2, 6_000, 30),
+        (0.25, 6_000, 38),
         (0.2, 600, FEWEST_LANES),
         (0.05, None, 38),
         (5.0, 6_000, MOST_LANES),
