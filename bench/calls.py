@@ -18,9 +18,9 @@ from sqlalchemy import text
 from bench.stage import Stage, in_own_process, opened, stage
 from order_pipeline.sync.due import due_refunds, due_work
 from order_pipeline.sync.enrichment import drain
-from order_pipeline.sync.listing import list_history, poll
+from order_pipeline.sync.listing import list_history
 from order_pipeline.sync.messages import read_messages
-from order_pipeline.sync.polling import poll_refunds
+from order_pipeline.sync.polling import poll, poll_refunds
 from order_pipeline.sync.streams import REFUND_STREAM
 from order_pipeline.sync.windows import due_history_days
 from order_pipeline.warehouse.database import transaction

@@ -19,6 +19,8 @@ from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.windows import day_of
 from order_pipeline.warehouse.database import transaction
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
+
 
 def main(database_url: str, sandbox_url: str, days: int) -> None:
     """Load, then follow."""
@@ -32,7 +34,10 @@ def main(database_url: str, sandbox_url: str, days: int) -> None:
             today = str(day_of(clock.now()))
             watch = Stopwatch()
             ran = job.execute_in_process(
-                instance=instance, asset_selection=[dg.AssetKey("increment_pages")], partition_key=today
+                instance=instance,
+                asset_selection=[dg.AssetKey("increment_pages")],
+                partition_key=today,
+                run_config=QUIET,
             )
             seconds = watch.seconds
             with transaction(engine) as connection:

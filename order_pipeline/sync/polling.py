@@ -46,11 +46,11 @@ def poll_refunds(access: ShopAccess, engine: Engine, days: Sequence[date], *, wh
     """Bring these days (Shanghai, oldest first) up to date; while the breaker is open, nothing is asked.
 
     The full pull of the orders takes the refunds along then (``poll``), and what it leaves stays behind the
-    watermark. Raises as ``list_refunds`` does.
+    watermark. Raises as ``follow_refunds`` does.
     """
     try:
         now = access.platform.now()
-        return list(follow_refunds(access, engine, days, now, whole_day=whole_day))
+        return follow_refunds(access, engine, days, now, whole_day=whole_day)
     except BreakerOpenError as refusal:
         return [_held_back(access, refusal)]
 
@@ -64,7 +64,7 @@ def _pull(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> list
         today = day_of(now)
         days = days_between(today - timedelta(days=STILL_CHANGING_DAYS), today)
         listings = [list_history(access, engine, day, now) for day in days]
-        list(follow_refunds(access, engine, _refund_days(access, engine, now), now))
+        follow_refunds(access, engine, _refund_days(access, engine, now), now)
         return listings
 
 

@@ -10,7 +10,7 @@ three months back, and the days since are caught up, as many at once as should f
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, Engine
@@ -77,18 +77,17 @@ def list_refunds(
 
 def follow_refunds(
     access: ShopAccess, engine: Engine, days: Sequence[date], now: datetime, *, whole_day: bool = False
-) -> Iterator[Listing]:
-    """Bring these days (Shanghai, oldest first) up to ``now``, as many at once as should fit a page.
-
-    Raises as ``list_refunds`` does.
-    """
+) -> list[Listing]:
+    """Bring these days (oldest first) up to date, as many at once as should fit a page. Raises as ``list_refunds``."""
+    listings: list[Listing] = []
     done, length = 0, 1
     while done < len(days):
         span = consecutive(days[done : done + length])
         listing = list_refunds(access, engine, span[0], now, whole_day=whole_day, last=span[-1])
-        yield listing
+        listings.append(listing)
         done += len(span)
         length = days_at_once(len(span), listing.stored.listed)
+    return listings
 
 
 def consecutive(days: Sequence[date]) -> Sequence[date]:
