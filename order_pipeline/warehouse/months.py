@@ -96,8 +96,7 @@ def adopt_strays(connection: Connection, log: Log) -> list[str]:
 def alone_with_months(connection: Connection) -> None:
     """Keep others from making or dropping months until the transaction ends, and never wait long for a table's lock.
 
-    Nobody else makes or drops months until the transaction ends. A lock that is not had in time raises, and
-    in_transaction tries again.
+    A lock that is not had in time raises, and in_transaction tries again.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MONTHS_LOCK})
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
