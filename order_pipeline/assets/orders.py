@@ -12,7 +12,7 @@ from order_pipeline.assets import authorization
 from order_pipeline.assets.configs import DetailsConfig
 from order_pipeline.assets.messages import order_messages
 from order_pipeline.assets.pages import BACKFILL, history_pages, increment_pages
-from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.partitions import FRESH_DAILY, daily, partition_days
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
@@ -34,7 +34,8 @@ from order_pipeline.warehouse.worklist import say_again
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
-    metadata={"dagster/table_name": "core.orders"},
+    freshness_policy=FRESH_DAILY,
+    metadata={"dagster/table_name": "bi.orders"},
     check_specs=[
         dg.AssetCheckSpec("nothing_is_quarantined", asset="fullinfo_orders"),
         dg.AssetCheckSpec(authorization.CHECK, asset=authorization.ASSET),
