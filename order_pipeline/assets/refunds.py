@@ -1,4 +1,4 @@
-"""Groups ``raw`` and ``orders``: the platform's refunds, listed by their last change and fetched whole, as BI reads them.
+"""Groups ``raw`` and ``orders``: refunds, listed by their last change and fetched whole, as BI reads them.
 
 Belongs here: both steps of a refund's way. Not here: orders (assets/orders.py), the proof (assets/proof.py).
 """
