@@ -15,10 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.budget import measure
+from bench.freshness import SILENCE_SECONDS
 from bench.stage import in_own_process, stage
 
 DAYS = 20
 IMPORT_TIMES = 5
+IDLE_SHOPS = (1, 20)
 
 
 def main() -> None:
@@ -30,6 +32,13 @@ def main() -> None:
     parser.add_argument(
         "--budget-seconds", type=int, default=75, help="of the rate budget measurement; 0 leaves it out"
     )
+    parser.add_argument(
+        "--changes", type=int, default=300, help="in the freshness measurement (about ten minutes); 0 leaves it out"
+    )
+    parser.add_argument("--silences", type=int, default=4, help="before first changes in the freshness measurement")
+    parser.add_argument(
+        "--idle-minutes", type=float, default=0, help="measure what idling costs, with one shop and with twenty"
+    )
     options = parser.parse_args()
     console = Console(stderr=True, width=110)
     figures = lists(options.orders, console) | details(options.details, console)
@@ -38,6 +47,10 @@ def main() -> None:
     if options.budget_seconds:
         figures |= rate_budget(options.budget_seconds, console)
     figures |= imports(console)
+    if options.changes:
+        figures |= ages(options.changes, options.silences, console)
+    if options.idle_minutes:
+        figures |= idling(options.idle_minutes, console)
     print(json.dumps(figures))
 
 
@@ -137,6 +150,37 @@ def imports(console: Console) -> dict[str, float]:
     seconds = median(float(subprocess.check_output(command, text=True)) for _ in range(IMPORT_TIMES))
     console.print(f"importing order_pipeline.definitions adds {seconds:.2f} s (median of {IMPORT_TIMES})")
     return {"import_s": round(seconds, 3)}
+
+
+def ages(changes: int, silences: int, console: Console) -> dict[str, float]:
+    """How old a change is when bi.orders shows it, under order-pipeline dev."""
+    ran = in_own_process("bench.freshness", str(changes), str(silences))
+    table = Table(title=f"from a change on the platform to bi.orders under dev, {changes} changes a way, seconds")
+    for heading in ("", "p95"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, figure in (
+        ("while changes flow", "freshness_p95_s"),
+        (f"the first after {SILENCE_SECONDS:.0f} s of silence", "freshness_after_silence_p95_s"),
+        ("with the messages off, by the lists", "freshness_messages_off_p95_s"),
+        ("(from order-pipeline dev to a usable UI)", "ui_usable_s"),
+    ):
+        table.add_row(name, f"{ran[figure]:.1f}")
+    console.print(table)
+    return ran
+
+
+def idling(minutes: float, console: Console) -> dict[str, float]:
+    """What everything under order-pipeline dev costs while nothing changes."""
+    figures = {}
+    table = Table(title=f"nothing changes for {minutes:g} minutes, everything under dev")
+    for heading in ("shops", "share of a core", "growth of Dagster's storage, MB a day"):
+        table.add_column(heading, justify="right")
+    for shops in IDLE_SHOPS:
+        ran = in_own_process("bench.freshness", "idle", str(minutes), str(shops))
+        table.add_row(str(shops), f"{ran['idle_core_share']:.1%}", f"{ran['idle_storage_mb_per_day']:.1f}")
+        figures |= {f"{name}_{shops}": value for name, value in ran.items() if name != "idle_shops"}
+    console.print(table)
+    return figures
 
 
 if __name__ == "__main__":
