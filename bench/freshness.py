@@ -40,6 +40,7 @@ CHANGE_SECONDS = 0.35
 LOOK_SECONDS = 0.1
 # Paid so many changes after it was placed: by then the placing is long in the table.
 PAID_AFTER = 60
+WARMING_CHANGES = 40
 # Nothing is waited for longer.
 LOST_SECONDS = 240.0
 # After the run that followed has ended and the sensors have found nothing a few times.
@@ -114,6 +115,8 @@ def measure(changes: int, silences: int) -> dict[str, float]:
         ages.place()
         until(ages.look, LOST_SECONDS)
         ages.take()
+        # The first of them start the run that follows the others; what that takes is measured after a silence.
+        _flow(ages, WARMING_CHANGES)
         flowing = _flow(ages, changes)
         first = []
         for _ in range(silences):

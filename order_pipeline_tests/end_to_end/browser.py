@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 # A machine may be busy, and the UI's first page is two megabytes of script.
-PATIENCE_MS = 45_000
+PATIENCE_MS = 90_000
 SCREEN = {"width": 1440, "height": 860}
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
