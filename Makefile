@@ -11,8 +11,8 @@ COMPILE_IMAGE := $(BIN)/uv pip compile pyproject.toml --extra celery --extra kub
            --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: install demo dev test test-stack test-celery lint audit lock bench bench-quick bench-profiles bench-insights \
-        lock-peers simulate soak
+.PHONY: install demo dev test test-stack test-celery screenshots lint audit lock columns bench bench-quick \
+        bench-profiles bench-insights lock-peers simulate soak
 
 install: $(VENV)/.installed
 
@@ -56,6 +56,14 @@ audit: install
 lock: install
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE_IMAGE) --output-file requirements.image.lock
+
+# What the UI says of the columns, after a migration that touches a table of an asset.
+columns: install
+	$(BIN)/python -m order_pipeline.commands.columns
+
+# The README's pictures of the UI; needs chromium.
+screenshots: install
+	ORDER_PIPELINE_SCREENSHOTS=docs/images $(BIN)/pytest order_pipeline_tests/end_to_end/test_dev.py $(ARGS)
 
 # The services of docker-compose.yml as processes of this machine, from a virtual environment as in the image.
 test-stack: install

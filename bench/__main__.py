@@ -19,16 +19,32 @@ from bench import growth
 from bench.budget import measure
 from bench.calls import against_the_least
 from bench.drains import against_the_budget, backfill
+from bench.freshness import SILENCE_SECONDS
 from bench.peers import loads
 from bench.service import dev
 from bench.stage import Stopwatch, in_own_process, stage
 
 DAYS = 20
 IMPORT_TIMES = 5
+IDLE_SHOPS = (1, 20)
 LATENCY_MILLISECONDS = 50
 # On this machine an answer takes none; a real platform's take tens of milliseconds.
 BACKFILL_MILLISECONDS = (0, 50)
-SECTIONS = ("loads", "details", "budget", "latency", "calls", "backfill", "memory", "service", "growth", "imports")
+SECTIONS = (
+    "loads",
+    "details",
+    "budget",
+    "latency",
+    "calls",
+    "backfill",
+    "memory",
+    "service",
+    "growth",
+    "imports",
+    "freshness",
+)
+# Too long for every time: named by --only.
+ON_DEMAND = ("idle",)
 
 
 class Size(NamedTuple):
@@ -44,17 +60,22 @@ class Size(NamedTuple):
     large: int
     service_seconds: int
     growth: tuple[int, int]
+    changes: int
+    silences: int
+    idle_minutes: float
 
 
-FULL = Size(50_000, 3, 6_000, 25, 30, 60, 5_000, 100_000, 45, (100_000, 3_000_000))
-QUICK = Size(5_000, 1, 1_500, 8, 8, 15, 500, 10_000, 10, (20_000, 100_000))
+FULL = Size(50_000, 3, 6_000, 25, 30, 60, 5_000, 100_000, 45, (100_000, 3_000_000), 300, 4, 10)
+QUICK = Size(5_000, 1, 1_500, 8, 8, 15, 500, 10_000, 10, (20_000, 100_000), 30, 1, 1)
 
 
 def main() -> None:
     """Measure, print, and end with the figures as JSON."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small and once each: rough figures in three minutes")
-    parser.add_argument("--only", nargs="*", choices=SECTIONS, default=SECTIONS, help="these sections alone")
+    parser.add_argument(
+        "--only", nargs="*", choices=(*SECTIONS, *ON_DEMAND), default=SECTIONS, help="these sections alone"
+    )
     options = parser.parse_args()
     console = Console(stderr=True, width=140)
     size = QUICK if options.quick else FULL
@@ -86,6 +107,10 @@ def _section(name: str, size: Size, console: Console) -> dict[str, Any]:
             return dev(size.service_seconds, console)
         case "growth":
             return growth.measure(*size.growth, console)
+        case "freshness":
+            return ages(size.changes, size.silences, console)
+        case "idle":
+            return idling(size.idle_minutes, console)
         case _:
             return imports(console)
 
@@ -169,6 +194,37 @@ def imports(console: Console) -> dict[str, float]:
     seconds = median(float(subprocess.check_output(command, text=True)) for _ in range(IMPORT_TIMES))
     console.print(f"importing order_pipeline.definitions adds {seconds:.2f} s (median of {IMPORT_TIMES})")
     return {"import_s": round(seconds, 3)}
+
+
+def ages(changes: int, silences: int, console: Console) -> dict[str, float]:
+    """How old a change is when bi.orders shows it, under order-pipeline dev."""
+    ran = in_own_process("bench.freshness", str(changes), str(silences))
+    table = Table(title=f"from a change on the platform to bi.orders under dev, {changes} changes a way, seconds")
+    for heading in ("", "p95"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, figure in (
+        ("while changes flow", "freshness_p95_s"),
+        (f"the first after {SILENCE_SECONDS:.0f} s of silence", "freshness_after_silence_p95_s"),
+        ("with the messages off, by the lists", "freshness_messages_off_p95_s"),
+        ("(from order-pipeline dev to a usable UI)", "ui_usable_s"),
+    ):
+        table.add_row(name, f"{ran[figure]:.1f}")
+    console.print(table)
+    return ran
+
+
+def idling(minutes: float, console: Console) -> dict[str, float]:
+    """What everything under order-pipeline dev costs while nothing changes."""
+    figures = {}
+    table = Table(title=f"nothing changes for {minutes:g} minutes, everything under dev")
+    for heading in ("shops", "share of a core", "growth of Dagster's storage, MB a day"):
+        table.add_column(heading, justify="right")
+    for shops in IDLE_SHOPS:
+        ran = in_own_process("bench.freshness", "idle", str(minutes), str(shops))
+        table.add_row(str(shops), f"{ran['idle_core_share']:.1%}", f"{ran['idle_storage_mb_per_day']:.1f}")
+        figures |= {f"{name}_{shops}": value for name, value in ran.items() if name != "idle_shops"}
+    console.print(table)
+    return figures
 
 
 if __name__ == "__main__":

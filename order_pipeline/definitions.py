@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from order_pipeline.assets.columns import with_columns
 from order_pipeline.assets.decisions import restock_suggestions, ship_list, shipment_stops
 from order_pipeline.assets.demand import daily_sku_sales, demand_forecast, forecast_backtest
 from order_pipeline.assets.holds import presale_holds
@@ -36,26 +37,28 @@ from order_pipeline.resources.warehouse import WarehouseResource
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Assemble the code location; tests and commands pass resources of their own."""
     return dg.Definitions(
-        assets=[
-            history_pages,
-            increment_pages,
-            order_messages,
-            fullinfo_orders,
-            refund_pages,
-            refunds,
-            daily_reconciliation,
-            shipment_traces,
-            logistics_alerts,
-            presale_holds,
-            inventory_levels,
-            stock_writes,
-            daily_sku_sales,
-            demand_forecast,
-            forecast_backtest,
-            restock_suggestions,
-            ship_list,
-            shipment_stops,
-        ],
+        assets=with_columns(
+            [
+                history_pages,
+                increment_pages,
+                order_messages,
+                fullinfo_orders,
+                refund_pages,
+                refunds,
+                daily_reconciliation,
+                shipment_traces,
+                logistics_alerts,
+                presale_holds,
+                inventory_levels,
+                stock_writes,
+                daily_sku_sales,
+                demand_forecast,
+                forecast_backtest,
+                restock_suggestions,
+                ship_list,
+                shipment_stops,
+            ]
+        ),
         asset_checks=[*order_checks, *notice_checks, *hook_checks],
         jobs=[*jobs, prune],
         schedules=[*schedules, *inventory_schedules, *decision_schedules, nightly_prune],

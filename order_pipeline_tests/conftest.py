@@ -153,11 +153,16 @@ def play(request: pytest.FixtureRequest) -> Iterator[Play]:
 @pytest.fixture
 def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with the project's dagster.yaml and workspace.yaml, as the current one."""
+    return enter_project_folder(tmp_path, monkeypatch)
+
+
+def enter_project_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same for a fixture that lives longer than a test."""
     root = Path(__file__).parent.parent
     for name in ("dagster.yaml", "workspace.yaml"):
-        (tmp_path / name).write_text((root / name).read_text())
-    monkeypatch.chdir(tmp_path)
+        (folder / name).write_text((root / name).read_text())
+    monkeypatch.chdir(folder)
     for variable in ("ORDER_PIPELINE_DATABASE_URL", "DAGSTER_POSTGRES_URL", "ORDER_PIPELINE_SHOPS",
                      "ORDER_PIPELINE_HOME", "DAGSTER_HOME"):  # fmt: skip
         monkeypatch.delenv(variable, raising=False)
-    return tmp_path
+    return folder

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "automation": {"configuration", "assets", "checks", "notifications", "resources", "sync", "warehouse"},
     "definitions": {"assets", "automation", "checks", "resources"},
     "commands": {
+        "assets",
         "automation",
         "configuration",
         "definitions",

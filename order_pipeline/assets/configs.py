@@ -29,6 +29,11 @@ class DetailsConfig(ShopsConfig):
         default=False,
         description="Fetch every order created or last changed on the days of the run again, changed or not.",
     )
+    linger_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="Stay until nothing came for so long: read the messages of all shops and fetch what they announce.",
+    )
 
 
 class ReconciliationConfig(ShopsConfig):

@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 
 from order_pipeline.assets.configs import ShopsConfig
-from order_pipeline.assets.demand import A_DAY_A_RUN, FRESH_DAILY, Unfit, demand_forecast, fit_check
+from order_pipeline.assets.demand import A_DAY_A_RUN, Unfit, demand_forecast, fit_check
 from order_pipeline.assets.inventory import inventory_levels
 from order_pipeline.assets.orders import fullinfo_orders
-from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.partitions import FRESH_DAILY, daily, partition_days
 from order_pipeline.assets.refunds import refunds
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.insights.replenishment import Policy
@@ -40,7 +40,7 @@ LATE_DAYS = 3
     kinds={"postgres", "python"},
     backfill_policy=A_DAY_A_RUN,
     freshness_policy=FRESH_DAILY,
-    metadata={"dagster/table_name": "core.restock_suggestion"},
+    metadata={"dagster/table_name": "bi.restock_suggestions"},
     check_specs=[
         dg.AssetCheckSpec("every_shop_has_a_list", asset="restock_suggestions"),
         dg.AssetCheckSpec(
@@ -131,7 +131,7 @@ def restock_suggestions(
     kinds={"postgres", "python"},
     backfill_policy=A_DAY_A_RUN,
     freshness_policy=FRESH_DAILY,
-    metadata={"dagster/table_name": "core.ship_list_line"},
+    metadata={"dagster/table_name": "bi.ship_list"},
     check_specs=[
         dg.AssetCheckSpec("every_shop_has_a_list", asset="ship_list"),
         dg.AssetCheckSpec("nothing_waits_too_long", asset="ship_list"),
@@ -201,7 +201,7 @@ def ship_list(
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=dg.BackfillPolicy.single_run(),
-    metadata={"dagster/table_name": "core.ship_list_line"},
+    metadata={"dagster/table_name": "bi.ship_list"},
 )
 def shipment_stops(config: ShopsConfig, warehouse: WarehouseResource, shops: ShopsResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Order lines that are listed and must not leave any more; people and other systems are told of each once."""

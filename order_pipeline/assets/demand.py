@@ -1,4 +1,4 @@
-"""Group ``demand``: what each SKU sold, what it will sell, and how good that forecast would have been.
+"""Group ``decisions``: what each SKU sold, what it will sell, and how good that forecast would have been.
 
 Belongs here: what the UI sees of it. Not here: counting (sync/demand.py), forecasting (sync/forecasting.py).
 """
@@ -11,7 +11,7 @@ import dagster as dg
 
 from order_pipeline.assets.configs import DemandConfig, ShopsConfig
 from order_pipeline.assets.orders import fullinfo_orders
-from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.partitions import FRESH_DAILY, daily, partition_days
 from order_pipeline.assets.pictures import forecast_picture
 from order_pipeline.assets.refunds import refunds
 from order_pipeline.assets.reports import named_failures, table
@@ -25,7 +25,6 @@ from order_pipeline.warehouse.daily_sales import sales_totals
 from order_pipeline.warehouse.database import transaction
 
 # A day's list is acted upon on that day; a little more than a day is a missed morning.
-FRESH_DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))
 FRESH_WEEKLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_window=timedelta(days=8))
 # A forecast belongs to one day.
 A_DAY_A_RUN = dg.BackfillPolicy.multi_run()
@@ -69,12 +68,12 @@ def fit_check(name: str, asset: str, unfit: list[Unfit]) -> dg.AssetCheckResult:
 @dg.asset(
     deps=[fullinfo_orders, refunds],
     partitions_def=daily,
-    group_name="demand",
+    group_name="decisions",
     owners=["team:order-data"],
     kinds={"postgres", "pandas"},
     backfill_policy=A_DAY_A_RUN,
     freshness_policy=FRESH_DAILY,
-    metadata={"dagster/table_name": "core.daily_sku_sales"},
+    metadata={"dagster/table_name": "bi.daily_sku_sales"},
     check_specs=[
         dg.AssetCheckSpec(
             "sales_are_plausible",
@@ -157,12 +156,12 @@ def _is_implausible(counted: Counted) -> bool:
 @dg.asset(
     deps=[daily_sku_sales],
     partitions_def=daily,
-    group_name="demand",
+    group_name="decisions",
     owners=["team:order-data"],
     kinds={"postgres", "lightgbm"},
     backfill_policy=A_DAY_A_RUN,
     freshness_policy=FRESH_DAILY,
-    metadata={"dagster/table_name": "core.demand_forecast"},
+    metadata={"dagster/table_name": "bi.demand_forecast"},
     check_specs=[
         dg.AssetCheckSpec(
             "forecast_is_fit_to_buy_by",
@@ -240,12 +239,12 @@ def _shown(row: dict[Any, Any]) -> dict[str, Any]:
 @dg.asset(
     deps=[daily_sku_sales],
     partitions_def=daily,
-    group_name="demand",
+    group_name="decisions",
     owners=["team:order-data"],
     kinds={"postgres", "lightgbm"},
     backfill_policy=A_DAY_A_RUN,
     freshness_policy=FRESH_WEEKLY,
-    metadata={"dagster/table_name": "core.forecast_backtest"},
+    metadata={"dagster/table_name": "bi.forecast_backtest"},
     check_specs=[
         dg.AssetCheckSpec(
             "forecasts_are_good_enough",

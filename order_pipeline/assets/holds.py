@@ -10,7 +10,7 @@ from order_pipeline import configuration
 from order_pipeline.assets.configs import ShopsConfig
 from order_pipeline.assets.orders import fullinfo_orders
 from order_pipeline.assets.pages import BACKFILL
-from order_pipeline.assets.partitions import daily
+from order_pipeline.assets.partitions import FRESH_DAILY, daily
 from order_pipeline.assets.refunds import refunds
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.resources.shops import ShopsResource
@@ -31,7 +31,8 @@ SHOWN = 20
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
-    metadata={"dagster/table_name": "core.presale_hold"},
+    freshness_policy=FRESH_DAILY,
+    metadata={"dagster/table_name": "bi.inventory_holds"},
     check_specs=[
         # Whoever buys or sells by wrong holds, oversells: nothing that stands on them may run then.
         dg.AssetCheckSpec("holds_add_up", asset="presale_holds", blocking=True),

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from order_pipeline.assets.configs import ShopsConfig
 from order_pipeline.assets.holds import presale_holds
 from order_pipeline.assets.pages import BACKFILL
-from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.partitions import FRESH_DAILY, daily, partition_days
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
@@ -38,7 +38,8 @@ SHOWN = 20
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
-    metadata={"dagster/table_name": "core.inventory_level"},
+    freshness_policy=FRESH_DAILY,
+    metadata={"dagster/table_name": "bi.inventory_levels"},
     check_specs=[
         dg.AssetCheckSpec("stock_is_known", asset="inventory_levels"),
         dg.AssetCheckSpec("holds_are_covered", asset="inventory_levels"),
@@ -95,6 +96,7 @@ def inventory_levels(
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
+    freshness_policy=FRESH_DAILY,
     metadata={"dagster/table_name": "core.stock_write"},
     check_specs=[dg.AssetCheckSpec("stock_is_written", asset="stock_writes")],
 )

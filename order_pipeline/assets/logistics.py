@@ -11,7 +11,7 @@ import dagster as dg
 
 from order_pipeline.assets.configs import ShopsConfig
 from order_pipeline.assets.orders import fullinfo_orders
-from order_pipeline.assets.partitions import daily
+from order_pipeline.assets.partitions import FRESH_DAILY, daily
 from order_pipeline.assets.refunds import refunds
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.resources.shops import ShopsResource
@@ -40,6 +40,7 @@ MOST_UNANSWERED = 0.5
     group_name="logistics",
     owners=["team:order-data"],
     kinds={"postgres", "python"},
+    freshness_policy=FRESH_DAILY,
     metadata={"dagster/table_name": "core.parcel"},
     check_specs=[
         dg.AssetCheckSpec(
@@ -105,6 +106,7 @@ def shipment_traces(config: ShopsConfig, warehouse: WarehouseResource, shops: Sh
     group_name="logistics",
     owners=["team:order-data"],
     kinds={"postgres", "python"},
+    freshness_policy=FRESH_DAILY,
     metadata={"dagster/table_name": "bi.logistics_alerts"},
     check_specs=[
         dg.AssetCheckSpec(

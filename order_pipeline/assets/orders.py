@@ -12,12 +12,13 @@ from order_pipeline.assets import authorization
 from order_pipeline.assets.configs import DetailsConfig
 from order_pipeline.assets.messages import order_messages
 from order_pipeline.assets.pages import BACKFILL, history_pages, increment_pages
-from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.partitions import FRESH_DAILY, daily, partition_days
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.enrichment import Enrichment, drain
+from order_pipeline.sync.following import Followed, follow, together
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.sync.windows import day_window
 from order_pipeline.warehouse.database import transaction
@@ -34,7 +35,8 @@ from order_pipeline.warehouse.worklist import say_again
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
-    metadata={"dagster/table_name": "core.orders"},
+    freshness_policy=FRESH_DAILY,
+    metadata={"dagster/table_name": "bi.orders"},
     check_specs=[
         dg.AssetCheckSpec("nothing_is_quarantined", asset="fullinfo_orders"),
         dg.AssetCheckSpec(authorization.CHECK, asset=authorization.ASSET),
@@ -45,7 +47,8 @@ def fullinfo_orders(
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Whole orders with their lines: every order on the worklist, whichever channel put it there.
 
-    The day of a run says which day's changes are surely in; it takes other due orders along.
+    The day of a run says which day's changes are surely in; it takes other due orders along. A run that messages
+    started stays for a while, as changes seldom come alone.
     """
     engine = warehouse.engine
     days = partition_days(context)
@@ -61,6 +64,8 @@ def fullinfo_orders(
     with named_failures():
         accesses = shops.open(engine, config.shops)
         enrichments = for_each_shop(accesses, engine, enrich)
+        # Of all shops, however the run was narrowed: it is narrowed to those that had work when it was asked for.
+        followed = follow(shops.open(engine), engine, quiet_seconds=config.linger_seconds)
     shop_ids = [access.shop.id for access in accesses]
     with transaction(engine) as connection:
         refused = open_records(connection, shop_ids, subject=ORDERS)
@@ -68,7 +73,8 @@ def fullinfo_orders(
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": orders,
-            **enrichment_metadata(enrichments, ORDERS),
+            **enrichment_metadata(together([*enrichments, *followed.orders]), ORDERS),
+            **(_following_metadata(followed) if followed.looks else {}),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -84,6 +90,15 @@ def fullinfo_orders(
             authorization.check_result(authorization.look(shops.open(engine))),
         ],
     )
+
+
+def _following_metadata(followed: Followed) -> dict[str, int | float]:
+    """Report what came while the run stayed."""
+    return {
+        "messages_while_following": followed.messages,
+        "refunds_while_following": sum(each.drained.fetched for each in followed.refunds),
+        "seconds_following": round(followed.seconds, 1),
+    }
 
 
 def enrichment_metadata(

@@ -9,7 +9,7 @@ from datetime import datetime
 import dagster as dg
 
 from order_pipeline.assets.configs import ChangesConfig, ShopsConfig
-from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.partitions import FRESH_DAILY, daily, partition_days
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.configuration import days_per_run
 from order_pipeline.resources.shops import ShopsResource
@@ -59,6 +59,7 @@ def history_pages(
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
+    freshness_policy=FRESH_DAILY,
     metadata={"dagster/table_name": "raw.page"},
     check_specs=[
         dg.AssetCheckSpec("every_record_was_read", asset="increment_pages"),

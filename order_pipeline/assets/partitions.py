@@ -1,9 +1,9 @@
-"""The one partitioning of every asset: days of Asia/Shanghai, today included.
+"""The one partitioning of every asset: days of Asia/Shanghai, today included; and how old an asset may be.
 
 Belongs here: the definition and its conversions. Not here: what a day means for an asset.
 """
 
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 
@@ -12,6 +12,10 @@ FIRST_DAY = "2025-07-01"
 
 # end_offset=1: today is a partition while it is still running, since every load of it is safe to repeat.
 daily = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="Asia/Shanghai", end_offset=1)
+
+# Of assets that a schedule materializes each day, changed or not. A quiet shop must not turn the others red: they are
+# materialized when something happens, and how far behind the platform they are, metrics say (docs/monitoring.md).
+FRESH_DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))
 
 
 def partition_days(context: dg.AssetExecutionContext) -> list[date]:

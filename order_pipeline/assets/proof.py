@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from order_pipeline.assets.configs import ReconciliationConfig
 from order_pipeline.assets.orders import fullinfo_orders
 from order_pipeline.assets.pages import BACKFILL
-from order_pipeline.assets.partitions import daily, partition_days
+from order_pipeline.assets.partitions import FRESH_DAILY, daily, partition_days
 from order_pipeline.assets.refunds import refunds as refunds_asset
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.insights.reconciliation import is_unusually_quiet
@@ -39,6 +39,7 @@ DAYS_BEFORE = 7
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
+    freshness_policy=FRESH_DAILY,
     metadata={"dagster/table_name": "bi.reconciliation"},
     check_specs=[
         dg.AssetCheckSpec(

@@ -1,4 +1,4 @@
-"""Group ``refunds``: the platform's refunds, listed by their last change and fetched whole, as BI reads them.
+"""Groups ``raw`` and ``orders``: refunds, listed by their last change and fetched whole, as BI reads them.
 
 Belongs here: both steps of a refund's way. Not here: orders (assets/orders.py), the proof (assets/proof.py).
 """
@@ -31,7 +31,7 @@ PREVIEWED = 10
 
 @dg.asset(
     partitions_def=daily,
-    group_name="refunds",
+    group_name="raw",
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
@@ -57,11 +57,11 @@ def refund_pages(
 @dg.asset(
     deps=[refund_pages, order_messages],
     partitions_def=daily,
-    group_name="refunds",
+    group_name="orders",
     owners=["team:order-data"],
     kinds={"postgres", "python"},
     backfill_policy=BACKFILL,
-    metadata={"dagster/table_name": "core.refunds"},
+    metadata={"dagster/table_name": "bi.refunds"},
     check_specs=[
         dg.AssetCheckSpec("nothing_is_quarantined", asset="refunds"),
         dg.AssetCheckSpec("refunds_fit_their_orders", asset="refunds"),

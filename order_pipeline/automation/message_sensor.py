@@ -6,11 +6,13 @@ they are read (sync/messages.py), what lists show (sensors.py).
 The tick itself reads, stores and confirms, although a sensor should only look. There is no looking: to consume is
 the only way to learn whether anything came, and what was consumed and left lying comes again only after minutes. A
 run for each look would cost five seconds of processor time to find nothing, most of the time; a tick costs one call
-a queue. Details are fetched in a run: they are the work, and take as long as they take.
+a queue. Details are fetched in a run: they are the work, and take as long as they take. The run stays for a while and
+reads on its own, several times as often (sync/following.py); the ticks meanwhile find the queue read.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
 from sqlalchemy import Engine
@@ -21,6 +23,7 @@ from order_pipeline.configuration import ConfigurationError
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.following import QUIET_SECONDS
 from order_pipeline.sync.messages import Reading, read_messages
 from order_pipeline.sync.windows import day_of
 from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
@@ -65,7 +68,8 @@ def messages_sensor(
     if due and not at_work:
         counter = int(context.cursor or 0)
         day = day_of_readings(readings)
-        config = {asset: {"shops": sorted(due)} for asset in ("fullinfo_orders", "refunds")}
+        narrowed: dict[str, Any] = {"shops": sorted(due)}
+        config = {"fullinfo_orders": narrowed | {"linger_seconds": QUIET_SECONDS}, "refunds": narrowed}
         return dg.SensorResult(
             run_requests=[request(sync_messages.name, day, day, counter, config=config)], cursor=str(counter + 1)
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -18,6 +20,7 @@ from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.following import QUIET_SECONDS, follow
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.message_queues import only_reader
 from order_pipeline_tests.conftest import NOON, Play
@@ -89,9 +92,13 @@ def test_a_tick_reads_and_asks_for_a_run_that_fetches_what_was_announced(
     found = tick(defs, instance)
     (request,) = found.run_requests
     assert (request.job_name, request.partition_key) == ("sync_messages", TODAY)
-    narrowed = {"config": {"shops": [SHOP]}}
-    assert request.run_config == {"ops": {"fullinfo_orders": narrowed, "refunds": narrowed}}
-    result = run(defs, instance, **request.run_config["ops"])
+    narrowed = {"shops": [SHOP]}
+    assert request.run_config["ops"] == {
+        "fullinfo_orders": {"config": narrowed | {"linger_seconds": QUIET_SECONDS}},
+        "refunds": {"config": narrowed},
+    }
+    # Staying is tested below.
+    result = run(defs, instance, fullinfo_orders={"config": narrowed}, refunds={"config": narrowed})
     assert result.success
     (heard,) = result.asset_materializations_for_node("order_messages")
     assert heard.metadata["messages_new"].value == 0
@@ -119,6 +126,46 @@ def test_a_run_reads_what_came_since_the_tick(
     assert isinstance(topics, dg.TableMetadataValue)
     assert "taobao_trade_TradeMemoModified" in {record.data["topic"] for record in topics.records}
     assert proof(engine, access, play.server.url).equal
+
+
+def test_a_run_that_stays_fetches_what_comes_meanwhile_and_ends_when_it_is_quiet(
+    defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, play: Play, access: ShopAccess
+) -> None:
+    change(play, 2, "before")
+    play.clock.advance(5)
+
+    def change_later() -> None:
+        # The run is at it: what it found at its beginning is loaded.
+        deadline = time.monotonic() + 30
+        while _memos(engine, "before") < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        change(play, 5, "meanwhile")
+        play.clock.advance(5)
+
+    with ThreadPoolExecutor(1) as aside:
+        later = aside.submit(change_later)
+        result = run(defs, instance, fullinfo_orders={"config": {"linger_seconds": 2.0}})
+        later.result()
+    assert result.success
+    (whole,) = result.asset_materializations_for_node("fullinfo_orders")
+    assert whole.metadata["orders_loaded"].value == 2 + 5
+    assert _memos(engine, "meanwhile") == 5
+    following = whole.metadata["seconds_following"].value
+    assert isinstance(following, float)
+    assert following >= 2.0
+    assert proof(engine, access, play.server.url).equal
+    # A shop that is never quiet does not keep a run for ever.
+    change(play, 1, "again")
+    began = time.monotonic()
+    followed = follow([access], engine, quiet_seconds=60, longest_seconds=0.5)
+    assert followed.looks >= 1
+    assert time.monotonic() - began < 5
+
+
+def _memos(engine: Engine, memo: str) -> int:
+    with transaction(engine) as connection:
+        found = connection.execute(text("SELECT count(*) FROM core.orders WHERE seller_memo = :memo"), {"memo": memo})
+        return int(found.scalar_one())
 
 
 def test_a_second_tick_has_a_run_key_of_its_own(defs: dg.Definitions, instance: dg.DagsterInstance, play: Play) -> None:
