@@ -240,7 +240,7 @@ def idle(minutes: float, shops: int) -> dict[str, float]:
 
 
 def _rows_size(engine: Engine) -> int:
-    """Bytes of Dagster's event log and ticks, by their rows: files grow in leaps, and vacuum moves within them."""
+    """Bytes of Dagster's events, ticks and runs, by their rows: files grow in leaps, and vacuum moves within them."""
     with transaction(engine) as connection:
         return int(
             connection.execute(
