@@ -45,8 +45,9 @@ def test_a_schema_that_grows_under_an_older_worker_loses_nothing(
         tables = list(
             connection.execute(
                 text("""
-                    SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
-                    WHERE schemaname IN ('raw', 'core', 'sync') AND tablename <> 'alembic_version' ORDER BY 1
+                    SELECT cast(oid AS regclass)::text FROM pg_class
+                    WHERE relnamespace IN ('raw'::regnamespace, 'core'::regnamespace, 'sync'::regnamespace)
+                      AND relkind IN ('r', 'p') AND NOT relispartition AND relname <> 'alembic_version' ORDER BY 1
                 """)
             ).scalars()
         )
