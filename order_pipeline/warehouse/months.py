@@ -62,10 +62,10 @@ def spans(connection: Connection, log: Log) -> list[Span]:
             JOIN pg_class c ON c.oid = i.inhrelid
             JOIN pg_namespace n ON n.oid = c.relnamespace
             CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid) AS bound) b
-            WHERE i.inhparent = cast(:log AS regclass) AND b.bound <> 'DEFAULT'
+            WHERE i.inhparent = cast(:parent AS regclass) AND b.bound <> 'DEFAULT'
             ORDER BY until
         """),
-        {"log": log.table},
+        {"parent": log.table},
     )
     return [Span(*row) for row in rows]
 
@@ -121,10 +121,13 @@ def _make(connection: Connection, log: Log, start: datetime, end: datetime) -> l
         ),
         {"start": start, "end": end},
     )
-    connection.execute(
+    # A bound cannot be a parameter: the server writes the statement, and quotes it.
+    attach = connection.execute(
         text(
-            f"ALTER TABLE {log.table} ATTACH PARTITION {name} "
-            f"FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
-        )
-    )
+            "SELECT format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', cast(:parent AS text), "
+            "cast(:partition AS text), cast(:start AS timestamptz), cast(:end AS timestamptz))"
+        ),
+        {"parent": log.table, "partition": name, "start": start, "end": end},
+    ).scalar_one()
+    connection.exec_driver_sql(attach)
     return [name]

@@ -232,6 +232,7 @@ OF_THE_WHOLE = "of the whole installation: small, kept whole on every node"
 OTHERWISE = {
     "raw.message": "the platform numbers messages by app key, and a message may be of no shop of ours",
     "core.bundle_part": OF_THE_WHOLE,
+    "core.purchase": "the number of the suggestion, whose row is of the same shop",
     "core.supplier_item": OF_THE_WHOLE,
     "sync.alembic_version": OF_THE_WHOLE,
     "sync.hook_event": OF_THE_WHOLE,
