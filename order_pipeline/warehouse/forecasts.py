@@ -1,12 +1,12 @@
 """core.demand_forecast and core.forecast_backtest: a day's forecast whole, and how good it would have been.
 
-Belongs here: storing and reading them. Not here: making them (sync/forecasting.py).
+Belongs here: storing and reading them, and for how long they are kept. Not here: making them (sync/forecasting.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -20,6 +20,34 @@ BACKTEST_COLUMNS = (
     "demand_class", "origins", "forecasts", "sold", "wape", "wape_week_before", "bias", "mase", "coverage", "pinball",
     "long_coverage",
 )  # fmt: skip
+
+
+# What was bought by a forecast lasts 90 days at most (the longest cover that is not warned of); so long one can look
+# up, day by day, what was expected of it. A year later the same week is worth comparing, and one forecast a week is
+# enough for that: Monday's, which the backtest follows. 10,000 SKUs come to 1.4 million rows that way, and stay so.
+EVERY_DAY_FOR_DAYS = 92
+MONDAYS_FOR_DAYS = 400
+
+
+def thin_forecasts(connection: Connection, shop_id: str, day: date) -> int:
+    """Delete a shop's forecasts that are old, seen from a day: of their weekdays but Monday first, then all.
+
+    Returns how many rows went. Nobody decides by them: purchases keep their own working (core.restock_suggestion), and
+    backtests make past forecasts again (core.forecast_backtest keeps their scores for good).
+    """
+    gone = connection.execute(
+        text("""
+            DELETE FROM core.demand_forecast
+            WHERE shop_id = :shop_id
+              AND (day < :mondays_from OR (day < :every_day_from AND extract(isodow FROM day) <> 1))
+        """),
+        {
+            "shop_id": shop_id,
+            "every_day_from": day - timedelta(days=EVERY_DAY_FOR_DAYS),
+            "mondays_from": day - timedelta(days=MONDAYS_FOR_DAYS),
+        },
+    )
+    return gone.rowcount
 
 
 def replace_forecast(connection: Connection, shop_id: str, day: date, rows: Iterable[Sequence[Any]]) -> None:
