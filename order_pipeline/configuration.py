@@ -320,8 +320,8 @@ def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -
         )
     if not 0 <= shop.presale_conversion <= 1:
         raise ConfigurationError(
-            f"{path}: {name}: presale_conversion must be 0 to 1, the share of deposits whose final payment comes; leave "
-            f"it out for 1"
+            f"{path}: {name}: presale_conversion must be 0 to 1, the share of deposits whose final payment comes; "
+            f"leave it out for 1"
         )
     if not re.fullmatch(r"(\s*\d+\s*(,\s*\d+\s*)*)?", shop.ignored_flags):
         raise ConfigurationError(f"{path}: {name}: ignored_flags must be numbers with commas, e.g. '4,5'")
