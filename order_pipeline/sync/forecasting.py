@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from order_pipeline.insights.backtest import rolling_origin, scores
 from order_pipeline.insights.forecasting import WEEK, forecast
@@ -25,7 +25,6 @@ from order_pipeline.warehouse.forecasts import (
     most_sold_in_a_week,
     replace_backtest,
     replace_forecast,
-    thin_forecasts,
 )
 from order_pipeline.warehouse.watermarks import read_watermark
 
@@ -56,20 +55,14 @@ class Forecast(NamedTuple):
 
 
 def make_forecast(engine: Engine, shop_id: str, day: date) -> Forecast:
-    """Forecast a shop's 7 days from ``day`` on, by what was known before it, and store it; thin out old ones.
+    """Forecast a shop's 7 days from ``day`` on, by what was known before it, and store it.
 
     Raises UnfitError when its sales are not known up to the day, or are too few; DatabaseUnreachableError.
     """
     panel, categories = _read(engine, shop_id, day)
     frame = forecast(panel, day, categories=categories)
     problem = _problem(engine, shop_id, day, frame)
-    rows = _rows(frame, FORECAST_COLUMNS)
-
-    def keep(connection: Connection) -> None:
-        replace_forecast(connection, shop_id, day, rows)
-        thin_forecasts(connection, shop_id, day)
-
-    in_transaction(engine, keep)
+    in_transaction(engine, partial(replace_forecast, shop_id=shop_id, day=day, rows=_rows(frame, FORECAST_COLUMNS)))
     return Forecast(shop_id, day, frame, panel, problem)
 
 

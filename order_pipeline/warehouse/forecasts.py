@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from order_pipeline.warehouse.copying import copy_rows
+from order_pipeline.warehouse.watermarks import known_shops
 
 FORECAST_COLUMNS = (
     "sku", "model", "demand_class", "mean", "variance", "growth", "q50", "q90", "own_wape", "own_bias",
@@ -29,25 +30,27 @@ EVERY_DAY_FOR_DAYS = 92
 MONDAYS_FOR_DAYS = 400
 
 
-def thin_forecasts(connection: Connection, shop_id: str, day: date) -> int:
-    """Delete a shop's forecasts that are old, seen from a day: of their weekdays but Monday first, then all.
+_OLD = """
+    FROM core.demand_forecast
+    WHERE shop_id = ANY(:shop_ids)
+      AND (day < :mondays_from OR (day < :every_day_from AND extract(isodow FROM day) <> 1))
+"""
 
-    Returns how many rows went. Nobody decides by them: purchases keep their own working (core.restock_suggestion), and
-    backtests make past forecasts again (core.forecast_backtest keeps their scores for good).
+
+def thin_forecasts(connection: Connection, today: date, *, dry_run: bool = False) -> int:
+    """Delete forecasts that are old: those of weekdays but Monday first, later all. Return how many rows went.
+
+    Nobody decides by them: purchases keep their own working (core.restock_suggestion), and backtests make past
+    forecasts again (core.forecast_backtest keeps their scores for good). ``dry_run``: only count.
     """
-    gone = connection.execute(
-        text("""
-            DELETE FROM core.demand_forecast
-            WHERE shop_id = :shop_id
-              AND (day < :mondays_from OR (day < :every_day_from AND extract(isodow FROM day) <> 1))
-        """),
-        {
-            "shop_id": shop_id,
-            "every_day_from": day - timedelta(days=EVERY_DAY_FOR_DAYS),
-            "mondays_from": day - timedelta(days=MONDAYS_FOR_DAYS),
-        },
-    )
-    return gone.rowcount
+    values = {
+        "shop_ids": known_shops(connection),
+        "every_day_from": today - timedelta(days=EVERY_DAY_FOR_DAYS),
+        "mondays_from": today - timedelta(days=MONDAYS_FOR_DAYS),
+    }
+    if dry_run:
+        return int(connection.execute(text(f"SELECT count(*) {_OLD}"), values).scalar_one())
+    return int(connection.execute(text(f"DELETE {_OLD}"), values).rowcount)
 
 
 def replace_forecast(connection: Connection, shop_id: str, day: date, rows: Iterable[Sequence[Any]]) -> None:

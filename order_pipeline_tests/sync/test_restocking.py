@@ -17,14 +17,16 @@ from order_pipeline.insights.replenishment import Policy
 from order_pipeline.sync.demand import count_demand
 from order_pipeline.sync.downloads import write_csv, write_xlsx
 from order_pipeline.sync.forecasting import UnfitError, make_forecast
+from order_pipeline.sync.pruning import prune
 from order_pipeline.sync.restocking import accept_suggestions, make_purchase_list, reject_suggestions
 from order_pipeline.sync.shipping import due_stops, make_ship_list, open_stops, stop_shipments
 from order_pipeline.warehouse.database import transaction
-from order_pipeline.warehouse.forecasts import replace_forecast, thin_forecasts
+from order_pipeline.warehouse.forecasts import replace_forecast
 from order_pipeline.warehouse.merging import Source
 from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, merge_orders
 from order_pipeline.warehouse.purchases import UnknownLineError, cancel, receive
 from order_pipeline.warehouse.refunds import merge_refunds
+from order_pipeline_tests.warehouse.keeping import EVERYTHING_GOES
 from order_pipeline_tests.warehouse.test_refunds import refund_row
 
 SHOP = "shop"
@@ -205,22 +207,21 @@ def test_old_forecasts_are_kept_by_the_week_and_then_not_at_all(engine: Engine) 
         engine,
         """
         INSERT INTO core.demand_forecast (shop_id, day, sku, model, demand_class, mean, variance, growth, q50, q90)
-        SELECT shop, day - age, sku, model, demand_class, mean, variance, growth, q50, q90
-        FROM core.demand_forecast, generate_series(0, 419) AS age, unnest(ARRAY[:shop, 'other']) AS shop
-        ON CONFLICT DO NOTHING
+        SELECT shop_id, day - age, sku, model, demand_class, mean, variance, growth, q50, q90
+        FROM core.demand_forecast, generate_series(1, 419) AS age
         """,
-        shop=SHOP,
     )
-    with transaction(engine) as connection:
-        gone = thin_forecasts(connection, SHOP, TODAY)
-        assert thin_forecasts(connection, SHOP, TODAY) == 0
-    kept = {row.day for row in execute(engine, "SELECT day FROM core.demand_forecast WHERE shop_id = :shop", shop=SHOP)}
+    begin(engine, NOW)
+    would = prune(engine, EVERYTHING_GOES, NOW, dry_run=True).gone
+    gone = prune(engine, EVERYTHING_GOES, NOW).gone
+    assert [each for each in prune(engine, EVERYTHING_GOES, NOW).gone if each.name == "core.demand_forecast"] == []
+    kept = {row.day for row in execute(engine, "SELECT day FROM core.demand_forecast")}
     ages = {(TODAY - day).days for day in kept}
     assert ages >= set(range(93))
     assert all(day.isoweekday() == 1 for day in kept if (TODAY - day).days > 92)
     assert (len([age for age in ages if age > 92]), max(ages)) == (44, 398)
-    assert gone == 420 - len(kept)
-    assert execute(engine, "SELECT count(*) FROM core.demand_forecast WHERE shop_id = 'other'") == [(420,)]
+    for said in (would, gone):
+        assert [each.rows for each in said if each.name == "core.demand_forecast"] == [420 - len(kept)]
 
 
 def lines(engine: Engine) -> dict[str, Any]:
