@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,6 +63,7 @@ NOT_TEXT = (
     "service_level",
     "review_days",
     "max_cover_days",
+    "presale_conversion",
 )
 
 
@@ -111,7 +113,8 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     hold is taken off the stock that buyers see. ``keep_personal_data``: whether addressees are asked for and kept, in
     schema ``personal``. ``service_level``: probability that stock shall last until the next delivery; ``review_days``:
     between two purchases; ``max_cover_days``: warn of a purchase that lasts longer; ``ignored_flags``: seller flags of
-    orders that are no demand, e.g. "4,5".
+    orders that are no demand, e.g. "4,5"; ``presale_conversion``: the share of deposits whose final payment comes, by
+    which purchases count what pre-sales hold.
     """
 
     id: str
@@ -131,6 +134,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     review_days: float = 7
     max_cover_days: float = 90
     ignored_flags: str = ""
+    presale_conversion: float = 1.0
 
     @property
     def flags_without_demand(self) -> frozenset[int]:
@@ -309,10 +313,15 @@ def _shop(path: Path, number: int, entry: Any, environment: Mapping[str, str]) -
             f"{path}: {name}: overlap_minutes must be 1 to {MAX_OVERLAP_MINUTES}; leave it out for "
             f"{DEFAULT_OVERLAP_MINUTES}, write 30 around big sales"
         )
-    if not 0 < shop.service_level < 1 or not shop.review_days > 0 or not shop.max_cover_days > 0:
+    if not 0 < shop.service_level < 1 or not 0 < shop.review_days < inf or not 0 < shop.max_cover_days < inf:
         raise ConfigurationError(
             f"{path}: {name}: service_level must lie between 0 and 1 (0.9 if left out), review_days and max_cover_days "
             f"above 0 (7 and 90 if left out)"
+        )
+    if not 0 <= shop.presale_conversion <= 1:
+        raise ConfigurationError(
+            f"{path}: {name}: presale_conversion must be 0 to 1, the share of deposits whose final payment comes; "
+            f"leave it out for 1"
         )
     if not re.fullmatch(r"(\s*\d+\s*(,\s*\d+\s*)*)?", shop.ignored_flags):
         raise ConfigurationError(f"{path}: {name}: ignored_flags must be numbers with commas, e.g. '4,5'")

@@ -42,6 +42,17 @@ def test_write_stock_is_read_though_yaml_takes_its_words_for_true_and_false(
     assert read(tmp_path, GOOD)[0].write_stock == "off"
 
 
+def test_how_a_shop_buys_is_read_and_has_usual_values(tmp_path: Path) -> None:
+    (plain,) = read(tmp_path, GOOD)
+    assert (plain.service_level, plain.review_days, plain.max_cover_days) == (0.9, 7, 90)
+    assert (plain.presale_conversion, plain.flags_without_demand) == (1.0, frozenset())
+    written = "service_level: 0.95\n    review_days: 3.5\n    max_cover_days: 60\n    presale_conversion: 0.7\n"
+    (shop,) = read(tmp_path, f"{GOOD}    {written}    ignored_flags: 4, 5\n")
+    assert (shop.service_level, shop.review_days, shop.max_cover_days) == (0.95, 3.5, 60)
+    assert (shop.presale_conversion, shop.flags_without_demand) == (0.7, frozenset({4, 5}))
+    assert read(tmp_path, f"{GOOD}    ignored_flags: 4\n")[0].flags_without_demand == {4}
+
+
 def test_a_shop_never_shows_its_secrets(tmp_path: Path) -> None:
     (shop,) = read(tmp_path, GOOD)
     assert "geheim" not in repr(shop)
@@ -65,6 +76,20 @@ def test_the_example_file_is_a_good_one() -> None:
         (("calls_per_minute: 600", "calls_per_minute: 1"), "calls_per_minute must be 10 or more"),
         (("calls_per_minute: 600", "write_stock: maybe"), "write_stock must be off, dry_run, on; leave it out for off"),
         (("calls_per_minute: 600", "overlap_minutes: 0"), "overlap_minutes must be 1 to 1440"),
+        *(
+            ((("calls_per_minute: 600", f"{key}: {value}")), said)
+            for key, values, said in [
+                ("service_level", ("0", "1", "95", "-0.5", ".nan"), "service_level must lie between 0 and 1"),
+                ("service_level", ("high", "[0.9]"), "service_level"),
+                ("review_days", ("0", "-7", ".nan", ".inf"), "review_days and max_cover_days above 0"),
+                ("review_days", ("weekly",), "review_days"),
+                ("max_cover_days", ("0", "-1", ".nan", ".inf"), "review_days and max_cover_days above 0"),
+                ("ignored_flags", ("red", "'4;5'", "'4,'", "-1"), "ignored_flags must be numbers with commas"),
+                ("presale_conversion", ("-0.1", "1.1", "70", ".nan"), "presale_conversion must be 0 to 1"),
+                ("presale_conversion", ("most",), "presale_conversion"),
+            ]
+            for value in values
+        ),
         (("shops:", "shop:"), "key 'shops' must be a list of shops; is that what 'shop' means?"),
         (
             ("app_key: 12345678", "app_key: 12345678\n    app_key: 87654321"),

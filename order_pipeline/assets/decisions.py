@@ -67,7 +67,12 @@ def restock_suggestions(
                 engine,
                 access.shop.id,
                 day,
-                Policy(access.shop.service_level, access.shop.review_days, access.shop.max_cover_days),
+                Policy(
+                    access.shop.service_level,
+                    access.shop.review_days,
+                    access.shop.max_cover_days,
+                    access.shop.presale_conversion,
+                ),
             )
             for access in accesses
         ]

@@ -53,6 +53,7 @@ for command in (
     playing.dev,
     playing.sandbox,
     syncing.sync,
+    syncing.decide,
     syncing.backfill,
     syncing.refetch,
     syncing.status,

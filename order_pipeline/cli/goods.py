@@ -113,17 +113,35 @@ def cancel_restock(ids: tuple[int, ...], why: str, as_json: bool) -> None:
 
 @click.command("ship-list")
 @click.option("--held", "only_held", is_flag=True, help="What is held back, and why.")
+@click.option("--stops", "only_stops", is_flag=True, help="What was stopped and may lie packed.")
+@click.option("--taken-out", type=int, multiple=True, help="A stopped line whose parcel was taken out; repeatable.")
 @SHOP
 @CSV
 @XLSX
 @JSON
 def ship_list(
-    only_held: bool, shops: tuple[str, ...], csv_path: Path | None, xlsx_path: Path | None, as_json: bool
+    only_held: bool,
+    only_stops: bool,
+    taken_out: tuple[int, ...],
+    shops: tuple[str, ...],
+    csv_path: Path | None,
+    xlsx_path: Path | None,
+    as_json: bool,
 ) -> None:
     """Show what was listed to be sent and has not left, grouped for picking."""
-    from order_pipeline.commands.ship_list import show_ship_list
+    from order_pipeline.commands.ship_list import show_ship_list, show_stops, take_out
 
+    if only_held + only_stops + bool(taken_out) > 1:
+        raise click.UsageError("--held, --stops and --taken-out are three different things; name one")
+    if (only_stops or taken_out) and (csv_path or xlsx_path):
+        raise click.UsageError("--csv and --xlsx are for lists; --stops and --taken-out go to the screen, or --json")
     with opened_warehouse() as engine:
+        if taken_out:
+            take_out(engine, taken_out, as_json=as_json)
+            return
+        if only_stops:
+            show_stops(engine, shops, as_json=as_json)
+            return
         show_ship_list(engine, shops, only_held=only_held, csv_path=csv_path, xlsx_path=xlsx_path, as_json=as_json)
 
 

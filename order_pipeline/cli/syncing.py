@@ -38,6 +38,19 @@ def sync(shops: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command()
+@SHOP
+@JSON
+def decide(shops: tuple[str, ...], as_json: bool) -> None:
+    """Make today's lists now instead of at 06:00: stock, stuck parcels, what to buy, what to send.
+
+    Reads what sync has loaded; status and the commands restock, ship-list and follow-ups show what came of it.
+    """
+    from order_pipeline.commands.passes import decide as make_decisions
+
+    perform(shops, as_json, "decisions", lambda instance, _engine, accesses: make_decisions(instance, accesses))
+
+
+@click.command()
 @click.option("--from", "first", required=True, type=click.DateTime(["%Y-%m-%d"]), help="First day.")
 @click.option("--to", "last", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Last day.")
 @click.option("--refetch", is_flag=True, help="Fetch the details of known orders and refunds again, changed or not.")

@@ -17,7 +17,8 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from order_pipeline.automation.schedules import DAYS_PROVEN
-from order_pipeline.commands.passes import Pass, run_pass
+from order_pipeline.commands.demo_suppliers import load_demo_suppliers
+from order_pipeline.commands.passes import Pass, decide, run_pass
 from order_pipeline.commands.progress import shown_progress
 from order_pipeline.commands.proof import (
     Proof,
@@ -36,6 +37,7 @@ from order_pipeline.sync.windows import HISTORY_DAYS, SETTLE_LAG, day_of, day_wi
 from order_pipeline.warehouse import proofs
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import snapshot, transaction
+from order_pipeline.warehouse.decision_counts import count_decisions
 from order_pipeline.warehouse.orders import count_orders
 from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 
@@ -67,6 +69,8 @@ class DemoResult(NamedTuple):
     refunds_stale: int
     refunds_unknown: int
     refund_days_red: int
+    decisions: dict[str, int]
+    decision_seconds: float
     proven: bool
     failures: tuple[str, ...]
     examples: tuple[str, ...]
@@ -104,9 +108,15 @@ def play(
     with shown_progress(engine, shop_ids, console, f"the nightly proof of the last {DAYS_PROVEN} days"):
         night = prove_days(instance, shop_ids)
     runs.append(night)
+    decided_at = time.monotonic()
+    with shown_progress(engine, shop_ids, console, "what to buy, to send and to look after"):
+        decided = decide(instance, [access], with_stock=lambda: load_demo_suppliers(engine, access.shop.id))
+    runs += decided.runs
+    decision_seconds = time.monotonic() - decided_at
     failures = tuple(failure for run in runs for failure in run.failures)
     with transaction(engine) as connection:
         calls = calls_since(connection, began_at)
+        counts = count_decisions(connection, access.shop.id)._asdict()
     return DemoResult(
         orders=proof.orders,
         lines=proof.lines,
@@ -127,6 +137,8 @@ def play(
         refunds_stale=refunds.stale,
         refunds_unknown=refunds.unknown,
         refund_days_red=red_days(engine, shop_ids, REFUNDS),
+        decisions={name: count for name, count in counts.items() if name != "stock_of"},
+        decision_seconds=round(decision_seconds, 1),
         proven=proof.equal and refunds.equal and not failures and night.success,
         failures=failures,
         examples=proof.examples + refunds.examples,
@@ -202,6 +214,10 @@ def print_result(result: DemoResult, console: Console) -> None:
         ("refunds stale", _judged(result.refunds_stale)),
         ("refunds unknown to the platform", _judged(result.refunds_unknown)),
         (f"nightly proof of refunds: days of {DAYS_PROVEN} not equal", _judged(result.refund_days_red)),
+        ("SKUs to buy", f"{result.decisions['to_buy']:,}"),
+        ("lines to send, held back", f"{result.decisions['to_send']:,}, {result.decisions['held_back']:,}"),
+        ("parcels stuck, with any alert", f"{result.decisions['stuck']:,}, {result.decisions['alerts']:,}"),
+        ("lines of pre-sales that hold stock", f"{result.decisions['open_holds']:,}"),
     ]
     for name, value in rows:
         table.add_row(name, value)

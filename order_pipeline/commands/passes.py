@@ -77,6 +77,28 @@ def follow_parcels(instance: dg.DagsterInstance, accesses: Sequence[ShopAccess])
     return Pass((run,), finished=run.success)
 
 
+def decide(
+    instance: dg.DagsterInstance, accesses: Sequence[ShopAccess], *, with_stock: Callable[[], object] | None = None
+) -> Pass:
+    """Make today's decisions, as a morning does: stock, parcels, purchase list, ship list. A failed run ends it.
+
+    ``with_stock``: done once the stock is known.
+    """
+    config = {"shops": [access.shop.id for access in accesses]}
+    today = [day_of(datetime.now(UTC))]
+    stock = dict.fromkeys(("presale_holds", "inventory_levels", "stock_writes"), config)
+    runs = [run_job(instance, "inventory", today, config=stock)]
+    if runs[-1].success:
+        if with_stock:
+            with_stock()
+        parcels = follow_parcels(instance, accesses)
+        runs += parcels.runs
+    if runs[-1].success:
+        lists = dict.fromkeys(("daily_sku_sales", "demand_forecast", "restock_suggestions", "ship_list"), config)
+        runs.append(run_job(instance, "restock", today, config=lists))
+    return Pass(tuple(runs), finished=all(run.success for run in runs))
+
+
 def derive_due_holds(instance: dg.DagsterInstance, engine: Engine, accesses: Sequence[ShopAccess]) -> list[RunOutcome]:
     """Bring the holds of pre-sales up to the tables, where any line is newer than its hold."""
     shop_ids = [access.shop.id for access in accesses]

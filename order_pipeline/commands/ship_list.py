@@ -1,4 +1,4 @@
-"""order-pipeline ship-list: what waits to be packed, grouped for picking, and what is held back, with the reason.
+"""order-pipeline ship-list: what waits to be packed, grouped for picking, what is held back, what must be taken out.
 
 Belongs here: what is printed and exported. Not here: making lists (sync/shipping.py).
 """
@@ -6,8 +6,9 @@ Belongs here: what is printed and exported. Not here: making lists (sync/shippin
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -16,12 +17,20 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from order_pipeline.sync.downloads import write_csv, write_xlsx
-from order_pipeline.sync.shipping import HELD_HEADINGS, LINE_HEADINGS
+from order_pipeline.sync.shipping import (
+    HELD_HEADINGS,
+    LINE_HEADINGS,
+    STOP_HEADINGS,
+    acknowledge_stops,
+    open_stops,
+)
+from order_pipeline.sync.windows import SHANGHAI
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.ship_lists import held_lines, lines_of_lists
 
 PRINTED = ("warehouse", "sku", "title", "sku_properties", "quantity", "order_id", "list_id")
 PRINTED_HELD = ("order_id", "sku", "quantity", "reason", "remedy")
+PRINTED_STOPS = ("line_id", "order_id", "sku", "quantity", "reason", "stopped_at")
 
 
 def show_ship_list(
@@ -52,8 +61,32 @@ def show_ship_list(
     if csv_path or xlsx_path:
         return
     title = f"{len(held)} lines are held back" if only_held else f"{len(lines)} lines to send ({len(held)} held back)"
+    _print(title, rows, PRINTED_HELD if only_held else PRINTED, headings)
+
+
+def show_stops(engine: Engine, shop_ids: Sequence[str], *, as_json: bool) -> None:
+    """Print the stopped lines of which nobody has said that their parcel was taken out."""
+    with transaction(engine) as connection:
+        rows = open_stops(connection, shop_ids or None)
+    if as_json:
+        print(json.dumps({"stops": [dict(row) for row in rows]}, default=str))
+        return
+    shown = [{**row, "stopped_at": row["stopped_at"].astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M")} for row in rows]
+    _print(f"{len(rows)} lines must be taken out", shown, PRINTED_STOPS, STOP_HEADINGS)
+
+
+def take_out(engine: Engine, line_ids: Sequence[int], *, as_json: bool) -> None:
+    """Note that the parcels of stopped lines were taken out. Raises UnknownLineError."""
+    done = acknowledge_stops(engine, line_ids)
+    if as_json:
+        print(json.dumps({"taken_out": [{"line_id": line_id, "was_open": was_open} for line_id, was_open in done]}))
+        return
+    for line_id, was_open in done:
+        click.echo(f"line {line_id}: {'taken out' if was_open else 'its stop was over before'}")
+
+
+def _print(title: str, rows: Sequence[Mapping[str, Any]], printed: Sequence[str], headings: Mapping[str, str]) -> None:
     table = Table(title=title)
-    printed = PRINTED_HELD if only_held else PRINTED
     for key in printed:
         table.add_column(headings[key], justify="right" if key == "quantity" else "left", overflow="fold")
     for row in rows:

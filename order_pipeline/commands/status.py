@@ -18,9 +18,11 @@ from sqlalchemy import Connection, Engine
 from order_pipeline.configuration import Shop
 from order_pipeline.sync.access import open_shop
 from order_pipeline.sync.renewal import days_left, describe
+from order_pipeline.sync.shipping import open_stops
 from order_pipeline.sync.windows import HISTORY_DAYS, day_of, due_history_days
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.decision_counts import count_decisions
 from order_pipeline.warehouse.message_queues import hearing
 from order_pipeline.warehouse.notices import waiting_notices
 from order_pipeline.warehouse.orders import count_orders
@@ -84,6 +86,7 @@ def gather(
                     "refunds_unavailable": refunds_waiting.unavailable,
                     "refund_days_red": refund_proofs.days_red,
                     "held_by_presales": sum(int(row["held"]) for row in hold_totals(connection, [shop_id])),
+                    **_decisions(connection, shop_id),
                     "stock_writes_in_doubt": len(open_writes(connection, shop_id)),
                     "quarantined": len(open_records(connection, [shop_id])),
                     "last_proven_day": proofs.last_equal_day.isoformat() if proofs.last_equal_day else None,
@@ -97,6 +100,20 @@ def gather(
             "calls_24h": calls_since(connection, now - timedelta(days=1)),
             "notices": _notices(connection),
         }
+
+
+def _decisions(connection: Connection, shop_id: str) -> dict[str, Any]:
+    counts = count_decisions(connection, shop_id)
+    return {
+        "stock_of": counts.stock_of.isoformat() if counts.stock_of else None,
+        "presale_lines_holding": counts.open_holds,
+        "skus_to_buy": counts.to_buy,
+        "lines_to_send": counts.to_send,
+        "lines_held_back": counts.held_back,
+        "lines_to_stop": len(open_stops(connection, [shop_id])),
+        "parcel_alerts": counts.alerts,
+        "parcels_stuck": counts.stuck,
+    }
 
 
 def _notices(connection: Connection) -> dict[str, Any]:
@@ -143,6 +160,16 @@ def _heard(row: dict[str, Any]) -> str:
     if ago is None:
         return "messages never read yet"
     return f"messages read {ago:.0f} s ago" + ("" if lag is None else f", {lag:.0f} s after publication")
+
+
+def _to_do(row: dict[str, Any]) -> str:
+    """Return in words what there is to buy, to send and to look after."""
+    return (
+        f"stock of {row['stock_of'] or 'no day yet'}; {row['presale_lines_holding']:,} lines of pre-sales hold "
+        f"{row['held_by_presales']:,} pieces; {row['skus_to_buy']:,} SKUs to buy; {row['lines_to_send']:,} lines to "
+        f"send, {row['lines_held_back']:,} held back; {row['parcels_stuck']:,} parcels stuck, "
+        f"{row['parcel_alerts']:,} with an alert"
+    )
 
 
 def _history(row: dict[str, Any]) -> str:
@@ -205,6 +232,10 @@ def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
         if row["token"]:
             console.print(f"shop {row['shop']}: {escape(row['token'])}", soft_wrap=True)
         console.print(f"shop {row['shop']}: {_heard(row)}", soft_wrap=True)
+        console.print(f"shop {row['shop']}: {_to_do(row)}", soft_wrap=True)
+        if row["lines_to_stop"]:
+            stops = f"{row['lines_to_stop']} listed lines must not be sent (order-pipeline ship-list --stops)"
+            console.print(f"[yellow]stop:[/] shop {row['shop']}: {stops}", soft_wrap=True)
     notices = state["notices"]
     if notices["waiting"]:
         why = f": {escape(notices['last_problem'])}" if notices["last_problem"] else ""

@@ -9,8 +9,10 @@ stock must last L + R days. Service is *cycle service*: the probability that no 
 Chains*, ch. 6.
 
 Stock (``suggest(stock=…)``), one row a SKU, pieces: ``sku``, ``on_hand`` (sellable), ``reserved`` (paid, not shipped),
-``held`` (pre-sale deposits; a unit whose final payment is made is reserved, and no longer held). Accepted suggestions
-that have not arrived belong to the supplier's ``on_order``, so the same list made again suggests nothing twice.
+``held`` (pre-sale deposits; a unit whose final payment is made is reserved, and no longer held). Some deposits are
+forfeited: purchases count what is held as far as it is expected to be paid (``Policy.presale_conversion``), while
+selling counts it whole, as what may still be claimed must not be sold. Accepted suggestions that have not arrived
+belong to the supplier's ``on_order``, so the same list made again suggests nothing twice.
 """
 
 from __future__ import annotations
@@ -37,12 +39,14 @@ class Policy(NamedTuple):
         service_level: probability that stock lasts until the next delivery.
         review_days: how often the list is made.
         max_cover_days: warn when a purchase covers more days than this; a supplier's own limit goes first.
+        presale_conversion: share of deposits whose final payment is expected, 0 to 1.
 
     """
 
     service_level: float = 0.9
     review_days: float = 7
     max_cover_days: float = 90
+    presale_conversion: float = 1.0
 
 
 class Restock(NamedTuple):
@@ -59,7 +63,7 @@ class Restock(NamedTuple):
     | safety_stock | order_up_to less the mean demand over L + R |
     | reorder_point | lead_time_demand + safety_stock, and at least the mean demand over L + R |
     | order_up_to | demand over L + R not exceeded at the service level, and at least its mean |
-    | on_hand, on_order, reserved, held | parts of the position |
+    | on_hand, on_order, reserved, held | parts of the position; held as far as it is expected to be paid |
     | position | on_hand + on_order - reserved - held |
     | net_need | order_up_to - position, at least 0 |
     | moq, pack_size | |
@@ -96,6 +100,8 @@ def suggest(
     if not 0 < policy.service_level < 1 or policy.review_days <= 0 or policy.max_cover_days <= 0:
         raise ValueError(f"{policy}: the service level must lie between 0 and 1, days above 0; correct the settings")
     stock, problems = _check_stock(stock)
+    stock["deposits"] = stock["held"]
+    stock["held"] = expected_of_deposits(stock["deposits"], policy.presale_conversion)
     supplied = suppliers.set_index("sku")
     for sku in forecast.loc[forecast["model"] != "dormant", "sku"]:
         if sku not in stock.index:
@@ -142,6 +148,19 @@ def suggest(
     return Restock(lines[columns], problems)
 
 
+def expected_of_deposits(held: pd.Series, conversion: float) -> pd.Series:
+    """Return how many held pieces are expected to be paid for in the end, rounded up: a piece short costs a sale.
+
+    Raises ValueError for a share that is not between 0 and 1.
+    """
+    import numpy as np
+
+    if not 0 <= conversion <= 1:
+        raise ValueError(f"{conversion} of the deposits become sales: must be 0 to 1; correct the settings")
+    # 0.1 x 30 is a little more than 3 in floating point, and not 4 pieces.
+    return np.ceil((held * conversion).round(6))  # type: ignore[no-any-return]
+
+
 def _needed(lines: pd.DataFrame, days: pd.Series, level: float) -> Numbers:
     """Return the demand over ``days`` not exceeded at the level; a lead time that varies adds d² x its variance."""
     # As a variance of 7 days, so that over these days it is what the lead time adds.
@@ -176,18 +195,20 @@ def _check_stock(stock: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
 
 
 def _reasons(lines: pd.DataFrame, longest: pd.Series) -> list[str]:
-    names = ("quantity", "net_need", "position", "reorder_point", "order_up_to", "moq", "pack_size", "model")
+    names = ("quantity", "net_need", "position", "reorder_point", "order_up_to", "moq", "pack_size", "model", "held",
+             "deposits")  # fmt: skip
     reasons = []
-    for quantity, need, position, point, up_to, moq, pack, model, overshoots, limit in zip(
+    for quantity, need, position, point, up_to, moq, pack, model, held, deposits, overshoots, limit in zip(
         *(lines[name] for name in names), lines["overshoots_cover"], longest, strict=True
     ):
+        counted = f"; {held:g} of {deposits:g} held pieces are expected to be paid" if held < deposits else ""
         if not quantity:
             if model == "dormant" and need <= 0:
                 reasons.append("no sale in 56 days")
             elif need <= 0:
-                reasons.append(f"position {position:g} reaches the order-up-to level {up_to:g}")
+                reasons.append(f"position {position:g} reaches the order-up-to level {up_to:g}{counted}")
             else:
-                reasons.append(f"position {position:g} is above the reorder point {point:g}")
+                reasons.append(f"position {position:g} is above the reorder point {point:g}{counted}")
             continue
         reason = f"position {position:g} is {need:g} short of {up_to:g}"
         if moq > need:
@@ -196,5 +217,5 @@ def _reasons(lines: pd.DataFrame, longest: pd.Series) -> list[str]:
             reason += f"; packs of {pack:g}"
         if overshoots:
             reason += f"; overshoots {limit:g} days of cover: check before buying"
-        reasons.append(reason)
+        reasons.append(reason + counted)
     return reasons

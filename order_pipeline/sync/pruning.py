@@ -11,7 +11,9 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine
 
 from order_pipeline.configuration import Retention
+from order_pipeline.sync.windows import day_of
 from order_pipeline.warehouse.database import in_transaction
+from order_pipeline.warehouse.forecasts import thin_forecasts
 from order_pipeline.warehouse.months import CALLS, LOGS, MESSAGES, PAGES, Log, adopt_strays, ensure_months
 from order_pipeline.warehouse.retention import (
     SETTLED_TABLES,
@@ -47,7 +49,7 @@ class Pruned(NamedTuple):
 
 
 def prune(engine: Engine, retention: Retention, now: datetime, *, dry_run: bool = False) -> Pruned:
-    """Make the months to come, drop those that are past their time and needed by nothing, delete what is settled.
+    """Make months to come, drop those past their time that nothing needs, delete what is settled and old forecasts.
 
     Each step is a transaction of its own, so a stop in between leaves whole months. ``dry_run`` changes nothing.
     Raises DatabaseUnreachableError without the warehouse, also when a table stays locked for over a minute.
@@ -71,6 +73,9 @@ def prune(engine: Engine, retention: Retention, now: datetime, *, dry_run: bool 
         rows = _settle(engine, table, before, dry_run=dry_run)
         if rows:
             gone.append(Gone(table, rows, None))
+    rows = in_transaction(engine, lambda connection: thin_forecasts(connection, day_of(now), dry_run=dry_run))
+    if rows:
+        gone.append(Gone("core.demand_forecast", rows, None))
     return Pruned(tuple(gone), tuple(stays), tuple(made))
 
 

@@ -7,9 +7,8 @@ Belongs here: putting inputs together, storing, telling people and systems in th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine
@@ -19,16 +18,20 @@ from order_pipeline.sync.windows import SHANGHAI
 from order_pipeline.warehouse.daily_sales import bundles, lock_shop
 from order_pipeline.warehouse.database import in_transaction, transaction
 from order_pipeline.warehouse.hook_events import Event, put_events
-from order_pipeline.warehouse.notices import Notice, Severity, raise_notice
+from order_pipeline.warehouse.notices import Notice, Severity, open_subjects, raise_notice, resolve_notice
+from order_pipeline.warehouse.purchases import UnknownLineError
 from order_pipeline.warehouse.restocking import latest_snapshot
 from order_pipeline.warehouse.ship_lists import (
     add_list,
+    ended_stops,
     listed_lines,
     mark_shipped,
     mark_stopped,
     open_keys,
     replace_held,
     shipped_since,
+    shops_of_stopped,
+    stopped_lines,
     waiting_lines,
 )
 
@@ -37,6 +40,8 @@ LOCK = "ship_list"
 # Before the day's snapshot is taken yesterday's counts, less what left since; older stock is a guess.
 OLDEST_SNAPSHOT_DAYS = 1
 NO_SNAPSHOT = "the shop's stock is not known"
+# A listed parcel leaves within 48 hours (the platform's promise); after that its stop is no news for anybody.
+STOP_IS_OPEN = timedelta(hours=48)
 # An event of the hook holds so many lines; a list of a big sale comes in several.
 LINES_AN_EVENT = 500
 
@@ -48,6 +53,11 @@ LINE_HEADINGS = {
 HELD_HEADINGS = {
     "shop_id": "shop", "order_id": "order", "item_id": "line", "sku": "SKU", "quantity": "quantity",
     "reason": "reason", "remedy": "remedy", "ship_by": "ship by (Asia/Shanghai)", "since": "since (Asia/Shanghai)",
+}  # fmt: skip
+STOP_HEADINGS = {
+    "line_id": "stopped line", "shop_id": "shop", "list_id": "list", "warehouse": "warehouse", "order_id": "order",
+    "item_id": "line", "sku": "SKU", "quantity": "quantity", "reason": "reason",
+    "stopped_at": "stopped at (Asia/Shanghai)",
 }  # fmt: skip
 
 
@@ -82,7 +92,13 @@ def make_ship_list(engine: Engine, shop_id: str, day: date) -> ShipList:
     Each line is on one list once, however often this runs, and again only after it was stopped.
     Raises DatabaseUnreachableError.
     """
-    return in_transaction(engine, partial(_make, shop_id=shop_id, day=day))
+
+    def work(connection: Connection) -> ShipList:
+        made = _make(connection, shop_id=shop_id, day=day)
+        _end_stops(connection, shop_id)
+        return made
+
+    return in_transaction(engine, work)
 
 
 def stop_shipments(engine: Engine, shop_id: str) -> tuple[Stopped, ...]:
@@ -93,7 +109,9 @@ def stop_shipments(engine: Engine, shop_id: str) -> tuple[Stopped, ...]:
 
     def work(connection: Connection) -> tuple[Stopped, ...]:
         lock_shop(connection, shop_id, LOCK)
-        return _follow(connection, shop_id)[0]
+        stopped, _ = _follow(connection, shop_id)
+        _end_stops(connection, shop_id)
+        return stopped
 
     return in_transaction(engine, work)
 
@@ -170,6 +188,49 @@ def _follow(connection: Connection, shop_id: str) -> tuple[tuple[Stopped, ...], 
     return tuple(stopped), len(left)
 
 
+def acknowledge_stops(engine: Engine, line_ids: Sequence[int]) -> list[tuple[int, bool]]:
+    """End the stop notices of listed lines, as their parcels were taken out; return each line and whether it was open.
+
+    Raises UnknownLineError for a line that never was stopped, and then changes nothing; DatabaseUnreachableError.
+    """
+
+    def work(connection: Connection) -> list[tuple[int, bool]]:
+        shops = shops_of_stopped(connection, line_ids)
+        unknown = [line_id for line_id in line_ids if line_id not in shops]
+        if unknown:
+            raise UnknownLineError(
+                f"line {unknown[0]} was not stopped; order-pipeline ship-list --stops shows those that were"
+            )
+        return [
+            (line_id, resolve_notice(connection, STOP_NOTICE, _subject(shops[line_id], line_id)))
+            for line_id in line_ids
+        ]
+
+    return in_transaction(engine, work)
+
+
+def open_stops(connection: Connection, shop_ids: Sequence[str] | None) -> list[Mapping[str, Any]]:
+    """Return stopped lines of which nobody has said yet that their parcel was taken out, oldest first."""
+    open_ids = [int(subject.rpartition(" ")[2]) for subject in open_subjects(connection, STOP_NOTICE)]
+    return stopped_lines(connection, open_ids, shop_ids)
+
+
+def _end_stops(connection: Connection, shop_id: str) -> None:
+    """End the notices of lines that were listed again, have left all the same, or were stopped long ago."""
+    open_ids = [
+        int(line_id)
+        for its_shop, _, line_id in (each.rpartition(" ") for each in open_subjects(connection, STOP_NOTICE))
+        if its_shop == shop_id
+    ]
+    for line_id in ended_stops(connection, open_ids, STOP_IS_OPEN):
+        resolve_notice(connection, STOP_NOTICE, _subject(shop_id, line_id))
+
+
+def _subject(shop_id: str, line_id: int) -> str:
+    # The line on this list: stopped once, so said once.
+    return f"{shop_id} {line_id}"
+
+
 def _judge(row: Mapping[str, Any]) -> tuple[bool, str | None]:
     now = _line(row["now"], {}) if row["now"] else None
     listed = Listed(row["order_id"], row["item_id"], row["listed_sku"], row["listed_quantity"])
@@ -181,12 +242,12 @@ def _tell(connection: Connection, shop_id: str, line_id: int, list_id: int, stop
         connection,
         Notice(
             STOP_NOTICE,
-            # The line on this list: stopped once, so said once.
-            f"{shop_id} {line_id}",
+            _subject(shop_id, line_id),
             Severity.WARNING,
             f"do not send order {stopped.order_id} of shop {shop_id}: {stopped.reason}",
             f"What happened: line {stopped.item_id} ({stopped.quantity} of {stopped.sku}) is on ship list {list_id}, "
-            f"and {stopped.reason}. What it means: sent, it would have to come back. What to do: take the parcel out.",
+            f"and {stopped.reason}. What it means: sent, it would have to come back. What to do: take the parcel out, "
+            f"then order-pipeline ship-list --taken-out {line_id}.",
             quiet=None,
         ),
     )

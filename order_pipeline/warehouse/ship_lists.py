@@ -7,7 +7,7 @@ to people and systems (sync/shipping.py).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -175,6 +175,55 @@ def mark_stopped(connection: Connection, line_id: int, reason: str) -> bool:
         {"id": line_id, "reason": reason},
     )
     return bool(stopped.rowcount)
+
+
+def shops_of_stopped(connection: Connection, line_ids: Sequence[int]) -> dict[int, str]:
+    """Return the shop of each of these lines that was stopped."""
+    rows = connection.execute(
+        text("SELECT line_id, shop_id FROM core.ship_list_line WHERE line_id = ANY(:ids) AND stopped_at IS NOT NULL"),
+        {"ids": list(line_ids)},
+    )
+    return {row.line_id: row.shop_id for row in rows}
+
+
+def stopped_lines(
+    connection: Connection, line_ids: Sequence[int], shop_ids: Sequence[str] | None
+) -> list[Mapping[str, Any]]:
+    """Return these stopped lines, of some shops or of all, the longest stopped first."""
+    rows = connection.execute(
+        text("""
+            SELECT line_id, shop_id, list_id, warehouse, order_id, item_id, sku, quantity, stop_reason AS reason,
+                   stopped_at
+            FROM core.ship_list_line
+            WHERE line_id = ANY(:ids) AND stopped_at IS NOT NULL
+              AND (cast(:shop_ids AS text[]) IS NULL OR shop_id = ANY(:shop_ids))
+            ORDER BY stopped_at, line_id
+        """),
+        {"ids": list(line_ids), "shop_ids": list(shop_ids) if shop_ids else None},
+    )
+    return list(rows.mappings())  # type: ignore[arg-type]
+
+
+def ended_stops(connection: Connection, line_ids: Sequence[int], at_most: timedelta) -> list[int]:
+    """Return which of these stopped lines nobody needs to take out any more.
+
+    Their line is on a later list, it left all the same, or it was stopped longer ago than ``at_most``.
+    """
+    rows = connection.execute(
+        text("""
+            SELECT s.line_id FROM core.ship_list_line s
+            WHERE s.line_id = ANY(:ids) AND (
+                s.stopped_at < now() - cast(:at_most AS interval)
+                OR EXISTS (SELECT FROM core.ship_list_line n WHERE n.shop_id = s.shop_id AND n.order_id = s.order_id
+                           AND n.item_id = s.item_id AND n.stopped_at IS NULL)
+                OR EXISTS (SELECT FROM core.order_items i WHERE i.shop_id = s.shop_id AND i.order_id = s.order_id
+                           AND i.item_id = s.item_id AND i.shipped_at IS NOT NULL)
+            )
+            ORDER BY s.line_id
+        """),
+        {"ids": list(line_ids), "at_most": at_most},
+    )
+    return list(rows.scalars())
 
 
 def lines_of_lists(connection: Connection, shop_ids: Sequence[str] | None) -> list[Mapping[str, Any]]:

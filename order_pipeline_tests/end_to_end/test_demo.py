@@ -25,9 +25,13 @@ def test_the_demo_proves_that_the_tables_equal_the_platform() -> None:
     assert {result[name] for name in off} == {0}
     assert result["proven"] is True
     assert result["orders"] >= 350
+    # A stranger finds decisions, not empty tables: the shop sells, so that something is to be bought and to be sent.
+    assert result["decisions"]["to_buy"] > 0
+    assert result["decisions"]["to_send"] > 0
     status = json.loads(run("status", "--json").stdout)
     assert status["shops"][0]["shop"] == "demo-shop"
     assert status["shops"][0]["history_days_missing"] == 0
+    assert status["shops"][0]["skus_to_buy"] == result["decisions"]["to_buy"]
     # The next start goes on with the same shop instead of loading it again.
     again = run(*SMALL_DEMO)
     assert again.returncode == 0, again.stdout + again.stderr

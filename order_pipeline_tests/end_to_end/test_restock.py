@@ -12,11 +12,13 @@ from sqlalchemy import Engine
 
 from order_pipeline.cli import cli
 from order_pipeline.sync.restocking import make_purchase_list
-from order_pipeline.sync.shipping import make_ship_list
+from order_pipeline.sync.shipping import make_ship_list, stop_shipments
 from order_pipeline_tests.sync.test_restocking import (
+    NOW,
     POLICY,
     SHOP,
     TODAY,
+    begin,
     forecast_of,
     order,
     stock,
@@ -77,3 +79,41 @@ def test_a_buyer_lists_accepts_rejects_and_receives_and_a_packer_reads_the_ship_
     assert [line["order_id"] for line in lists["held_back"]] == ["2"]
     assert "are needed, 0 are left" in lists["held_back"][0]["reason"]
     assert "1 lines are held back" in say("ship-list", "--held")
+
+
+@pytest.mark.usefixtures("_home")
+def test_a_stop_stays_open_until_its_parcel_was_taken_out_and_status_says_what_there_is_to_do(engine: Engine) -> None:
+    store(engine, order(1), order(2), order(3))
+    stock(engine, "tea", 0, reserved=2)
+    supplier(engine, "tea")
+    forecast_of(engine, tea=70)
+    make_purchase_list(engine, SHOP, TODAY, POLICY)
+    make_ship_list(engine, SHOP, TODAY)
+    store(engine, order(1, version=5, extra={"forbid_consign": 1}))
+    assert len(stop_shipments(engine, SHOP)) == 1
+    begin(engine, NOW)
+
+    def counts() -> tuple[int, ...]:
+        (shop,) = (each for each in said("status")["shops"] if each["shop"] == SHOP)
+        names = ("skus_to_buy", "lines_to_send", "lines_held_back", "lines_to_stop", "parcels_stuck")
+        return tuple(shop[name] for name in names)
+
+    assert counts() == (1, 1, 1, 1, 0)
+    told = say("status")
+    assert (
+        "stock of 2026-03-15; 0 lines of pre-sales hold 0 pieces; 1 SKUs to buy; 1 lines to send, 1 held back" in told
+    )
+    assert "1 listed lines must not be sent (order-pipeline ship-list --stops)" in told
+    (stop,) = said("ship-list", "--stops")["stops"]
+    assert (stop["order_id"], stop["quantity"]) == ("1", 1)
+    assert "1 lines must be taken out" in say("ship-list", "--stops")
+    number = str(stop["line_id"])
+    assert "line 999 was not stopped" in say("ship-list", "--taken-out", number, "--taken-out", "999", code=2)
+    say("ship-list", "--stops", "--held", code=2)
+    assert said("ship-list", "--taken-out", number) == {"taken_out": [{"line_id": stop["line_id"], "was_open": True}]}
+    assert "its stop was over before" in say("ship-list", "--taken-out", number)
+    assert said("ship-list", "--stops")["stops"] == []
+    assert counts() == (1, 1, 1, 0, 0)
+    # A look at the lists afterwards does not raise it again.
+    assert stop_shipments(engine, SHOP) == ()
+    assert counts()[3] == 0

@@ -56,6 +56,19 @@ def test_the_forecast_beats_the_last_week_without_bias_and_covers_as_promised(ju
     assert every["long_coverage"] > 0.83
 
 
+def test_the_quantile_holds_over_the_days_of_other_lead_times_too(panel: Panel) -> None:
+    at = DAYS - 21
+    said = forecast(panel, FIRST + timedelta(days=at)).set_index("sku")
+    rows = panel.skus.get_indexer(said.index)
+    inside = {}
+    for days in (14, 21):
+        level = demand_quantile(
+            said["mean"].to_numpy(), said["variance"].to_numpy(), days, 0.9, said["growth"].to_numpy()
+        )
+        inside[days] = (panel.sums(at, at + days, rows) <= level).mean()
+    assert all(0.82 < covered < 0.97 for covered in inside.values()), inside
+
+
 def test_the_backtest_scores_each_class_of_demand(judged: pd.DataFrame) -> None:
     table = scores(judged)
     assert {"all", "intermittent", "erratic"} <= set(table.index)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from order_pipeline.insights.quantiles import demand_quantile
-from order_pipeline.insights.replenishment import Policy, suggest
+from order_pipeline.insights.replenishment import Policy, expected_of_deposits, suggest
 from order_pipeline.insights.suppliers import check_suppliers
 
 # Many SKUs to a list, since the work is by column: a list of 20 takes as long as one of one.
@@ -103,6 +103,28 @@ def test_every_line_shows_its_working() -> None:
     assert line.quantity == math.ceil(max(up_to - 25, 24) / 10) * 10
     assert (line.cover_days_before, line.cover_days_after) == (25 / 3, (25 + line.quantity) / 3)
     assert (line.model, line.own_wape, line.service_level) == ("trees", 0.5, 0.95)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000_000), st.floats(0, 1), st.floats(0, 1))
+def test_deposits_count_as_far_as_they_are_expected_to_be_paid(held: int, one: float, other: float) -> None:
+    lower, higher = (int(expected_of_deposits(pd.Series([held]), rate)[0]) for rate in sorted((one, other)))
+    assert 0 <= lower <= higher <= held
+    assert min(one, other) * held - 1e-6 <= lower < min(one, other) * held + 1
+    assert list(expected_of_deposits(pd.Series([held]), 1.0)) == [held]
+    assert list(expected_of_deposits(pd.Series([held]), 0.0)) == [0]
+
+
+def test_deposits_that_are_not_all_expected_to_be_paid_buy_less_and_the_line_says_so() -> None:
+    inputs = forecast_of(21, 63), stock_of(30, 4, 30), supplier_of()
+    whole, part = (only(*inputs, Policy(presale_conversion=rate)) for rate in (1.0, 0.1))
+    assert (whole.held, part.held) == (30, 3)
+    assert part.position == part.on_hand + part.on_order - part.reserved - part.held == whole.position + 27
+    assert part.quantity < whole.quantity
+    assert "3 of 30 held pieces are expected to be paid" in part.reason
+    assert "expected to be paid" not in whole.reason
+    with pytest.raises(ValueError, match="must be 0 to 1"):
+        only(*inputs, Policy(presale_conversion=1.5))
 
 
 def test_an_uncertain_lead_time_and_a_higher_service_level_raise_the_level() -> None:

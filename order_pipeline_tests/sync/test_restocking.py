@@ -17,14 +17,16 @@ from order_pipeline.insights.replenishment import Policy
 from order_pipeline.sync.demand import count_demand
 from order_pipeline.sync.downloads import write_csv, write_xlsx
 from order_pipeline.sync.forecasting import UnfitError, make_forecast
+from order_pipeline.sync.pruning import prune
 from order_pipeline.sync.restocking import accept_suggestions, make_purchase_list, reject_suggestions
-from order_pipeline.sync.shipping import due_stops, make_ship_list, stop_shipments
+from order_pipeline.sync.shipping import due_stops, make_ship_list, open_stops, stop_shipments
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.forecasts import replace_forecast
 from order_pipeline.warehouse.merging import Source
 from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, merge_orders
 from order_pipeline.warehouse.purchases import UnknownLineError, cancel, receive
 from order_pipeline.warehouse.refunds import merge_refunds
+from order_pipeline_tests.warehouse.keeping import EVERYTHING_GOES
 from order_pipeline_tests.warehouse.test_refunds import refund_row
 
 SHOP = "shop"
@@ -122,6 +124,16 @@ def forecast_of(engine: Engine, **weekly: float) -> None:
         )  # fmt: skip
 
 
+def begin(engine: Engine, known_until: datetime) -> None:
+    """Let all changes up to a moment be known."""
+    execute(
+        engine,
+        "INSERT INTO sync.watermark (shop_id, channel, began_at, position) VALUES (:shop, 'increments', :at, :at)",
+        shop=SHOP,
+        at=known_until,
+    )
+
+
 def sales(engine: Engine) -> dict[tuple[str, date], int]:
     return {
         (row.sku, row.day): row.quantity
@@ -179,12 +191,7 @@ def test_deposits_gifts_and_flagged_orders_are_no_demand_and_cash_on_delivery_is
 def test_no_forecast_is_made_of_sales_that_are_not_all_known(engine: Engine) -> None:
     with pytest.raises(UnfitError, match="nothing was loaded yet"):
         make_forecast(engine, SHOP, TODAY)
-    execute(
-        engine,
-        "INSERT INTO sync.watermark (shop_id, channel, began_at, position) VALUES (:shop, 'increments', :at, :at)",
-        shop=SHOP,
-        at=NOW - timedelta(hours=11),
-    )
+    begin(engine, NOW - timedelta(hours=11))
     with pytest.raises(UnfitError, match="known up to 2026-03-14 23:00"):
         make_forecast(engine, SHOP, TODAY)
     execute(engine, "UPDATE sync.watermark SET position = :at", at=NOW)
@@ -192,6 +199,29 @@ def test_no_forecast_is_made_of_sales_that_are_not_all_known(engine: Engine) -> 
     count_demand(engine, SHOP, [TODAY])
     with pytest.raises(UnfitError, match="has 5 days of sales"):
         make_forecast(engine, SHOP, TODAY)
+
+
+def test_old_forecasts_are_kept_by_the_week_and_then_not_at_all(engine: Engine) -> None:
+    forecast_of(engine, tea=1)
+    execute(
+        engine,
+        """
+        INSERT INTO core.demand_forecast (shop_id, day, sku, model, demand_class, mean, variance, growth, q50, q90)
+        SELECT shop_id, day - age, sku, model, demand_class, mean, variance, growth, q50, q90
+        FROM core.demand_forecast, generate_series(1, 419) AS age
+        """,
+    )
+    begin(engine, NOW)
+    would = prune(engine, EVERYTHING_GOES, NOW, dry_run=True).gone
+    gone = prune(engine, EVERYTHING_GOES, NOW).gone
+    assert [each for each in prune(engine, EVERYTHING_GOES, NOW).gone if each.name == "core.demand_forecast"] == []
+    kept = {row.day for row in execute(engine, "SELECT day FROM core.demand_forecast")}
+    ages = {(TODAY - day).days for day in kept}
+    assert ages >= set(range(93))
+    assert all(day.isoweekday() == 1 for day in kept if (TODAY - day).days > 92)
+    assert (len([age for age in ages if age > 92]), max(ages)) == (44, 398)
+    for said in (would, gone):
+        assert [each.rows for each in said if each.name == "core.demand_forecast"] == [420 - len(kept)]
 
 
 def lines(engine: Engine) -> dict[str, Any]:
@@ -343,6 +373,33 @@ def test_a_stopped_line_is_said_once_and_listed_again_when_its_refund_is_withdra
     for kind, table in (("stop_shipment", "sync.notice"), ("shipment_stopped", "sync.hook_event")):
         assert execute(engine, f"SELECT count(*) FROM {table} WHERE kind = :kind", kind=kind) == [(3,)]
     assert execute(engine, "SELECT count(*) FROM sync.hook_event WHERE kind = 'ship_list'") == [(2,)]
+
+
+def test_a_stop_notice_ends_when_the_line_is_listed_again_left_or_was_stopped_two_days_ago(engine: Engine) -> None:
+    held = {"forbid_consign": 1}
+    store(engine, *(order(number) for number in range(1, 5)))
+    stock(engine, "tea", 0, reserved=4)
+    make_ship_list(engine, SHOP, TODAY)
+    store(engine, *(order(number, version=5, extra=held) for number in range(1, 5)))
+    assert len(stop_shipments(engine, SHOP)) == 4
+
+    def open_orders() -> list[str]:
+        with transaction(engine) as connection:
+            return sorted(row["order_id"] for row in open_stops(connection, [SHOP]))
+
+    stop_shipments(engine, SHOP)
+    assert open_orders() == ["1", "2", "3", "4"]
+    # Order 1 may leave after all, order 2 left although it was stopped, order 3 was stopped long ago.
+    store(engine, order(1, version=6), order(2, version=6, status="TRADE_FINISHED"))
+    execute(
+        engine,
+        "UPDATE core.ship_list_line SET stopped_at = now() - interval '49 hours' WHERE order_id = '3'",
+    )
+    assert make_ship_list(engine, SHOP, TODAY).lines == 1
+    assert open_orders() == ["4"]
+    # Those of another shop are its own.
+    make_ship_list(engine, f"{SHOP} 2", TODAY)
+    assert open_orders() == ["4"]
 
 
 def test_two_who_make_a_list_at_once_make_one(engine: Engine) -> None:
