@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from order_pipeline.commands import report_pictures
 from order_pipeline.sync.windows import SHANGHAI, day_window
 from order_pipeline.warehouse.database import transaction
-from order_pipeline.warehouse.daybook import DAYS_SHOWN, SKUS_SHOWN, Daybook, Freshness, read_daybook
+from order_pipeline.warehouse.daybook import DAYS_SHOWN, SKUS_SHOWN, WEEK, Daybook, Freshness, read_daybook
 
 _STYLE = """
 :root { color-scheme: light dark }
@@ -25,6 +25,7 @@ p.when { margin-top: 0; opacity: .7 }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #8883 }
 th:first-child, td:first-child { text-align: left }
+figure { margin: 1rem 0 } figcaption { font-size: .9em; opacity: .7 }
 img { width: 100%; background: #fff; border-radius: 4px }
 .good { color: #1a7f37 } .bad { color: #cf222e; font-weight: 600 } .open { opacity: .7 }
 """
@@ -51,8 +52,16 @@ def page(book: Daybook) -> str:
         + _picture(report_pictures.freshness(book), "How far behind the platform each shop is"),
         f"<h2>Reconciliation</h2>{_red_days(book)}"
         + _picture(report_pictures.proofs(book), f"Which of {DAYS_SHOWN} days are proven equal to the platform"),
-        f"<h2>Stock</h2><p>Pieces that wait to be sent now, the {SKUS_SHOWN} SKUs with the most.</p>"
-        + _picture(report_pictures.reserved(book), "Pieces reserved by SKU"),
+        f"<h2>Stock</h2>{_stock(book)}"
+        + _picture(report_pictures.sold_out(book), f"SKUs on sale that ran out of stock, {DAYS_SHOWN} days, by shop")
+        + _picture(
+            report_pictures.scarce(book),
+            f"The {SKUS_SHOWN} SKUs that run out first if they sell on as in the last {WEEK} days",
+        )
+        + _picture(
+            report_pictures.claimed(book),
+            f"Pieces that orders speak for now, the {SKUS_SHOWN} SKUs with the most",
+        ),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -127,6 +136,27 @@ def _red_days(book: Daybook) -> str:
         if (shop_id, "orders") not in proven
     ]
     return f"<ul>{''.join(said)}</ul>" if said else '<p class="good">Every proven day equals the platform.</p>'
+
+
+def _stock(book: Daybook) -> str:
+    of_day = {each.shop_id: each for each in book.stock if each.day == book.day}
+    rows = [
+        [escape(each.shop_id)]
+        + [
+            f"{number:,}"
+            for number in (each.skus, each.sold_out, each.unknown, each.sellable, each.reserved, each.held)
+        ]
+        for each in of_day.values()
+    ]
+    heads = ("shop", "SKUs on sale", "ran out", "unknown", "sellable pieces", "paid, to be sent", "held by deposits")
+    without = [escape(shop_id) for shop_id in book.shop_ids if shop_id not in of_day]
+    said = f'<p class="open">No snapshot of this day&#8217;s stock: {", ".join(without)}.</p>' if without else ""
+    missed = [f"{escape(each.sku)} ({escape(each.shop_id)}) {each.sold_a_day:,.1f}" for each in book.missed]
+    if missed:
+        said += (
+            f'<p><span class="bad">Nothing left</span> of what sold last week, pieces a day: {", ".join(missed)}.</p>'
+        )
+    return (_table(heads, rows) if rows else "") + said
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

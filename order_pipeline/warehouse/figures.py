@@ -134,8 +134,6 @@ QUERIES: Mapping[str, str] = {
         FROM sync.notice WHERE delivered_at IS NULL
     """,
 }
-# Tables that not every schema has which this version reads; without theirs a subject has no rows.
-OPTIONAL: Mapping[str, str] = {"logistics": "core.logistics_alert"}
 
 
 def read_figures(connection: Connection, subject: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -147,7 +145,4 @@ def read_figures(connection: Connection, subject: str, parameters: Mapping[str, 
         parameters: ``shops``, ``apps``, ``history_days`` and ``breaker_window`` (seconds).
 
     """
-    table = OPTIONAL.get(subject)
-    if table and connection.execute(text("SELECT to_regclass(:table)"), {"table": table}).scalar() is None:
-        return []
     return [dict(row) for row in connection.execute(text(QUERIES[subject]), parameters).mappings()]

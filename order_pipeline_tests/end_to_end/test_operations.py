@@ -31,6 +31,8 @@ from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sandbox.server import SandboxServer
 from order_pipeline.sandbox.settings import SandboxSettings, open_marketplace
 from order_pipeline.sandbox.shops import DEMO_SHOP
+from order_pipeline.sync.inventory import take_snapshot
+from order_pipeline.sync.messages import read_messages
 from order_pipeline.sync.sessions import token_row
 from order_pipeline.sync.windows import HISTORY_DAYS
 from order_pipeline.warehouse import embedded
@@ -124,6 +126,13 @@ def world(postgres: embedded.EmbeddedServer, tmp_path_factory: pytest.TempPathFa
                 refresh_expires_in=86_400 * 30, account=None, account_name=None,
             )  # fmt: skip
             store_token(opened, token_row(shop, token, datetime.now(UTC), through_gateway=False, by="test"))
+        # Once it is permitted, what changes is also said by message.
+        read_messages([play.access()], engine)
+        with marketplace.looking():
+            tids = [trade.tid for trade, _ in marketplace.ledger(SHOP).versions()][:9]
+        for tid in tids:
+            marketplace.edit_memo(SHOP, tid, "gift wrap")
+        play.clock.advance(5)
         # Some records cannot be read, so that what is said and kept of those is looked at too.
         fault = Fault(name="poison", method="taobao.trade.fullinfo.get", rate=0.05, seed=3, kind="money_text")
         marketplace.faults.switch_on(fault)
@@ -140,13 +149,25 @@ def world(postgres: embedded.EmbeddedServer, tmp_path_factory: pytest.TempPathFa
 WORK = """
 import sys
 from datetime import date
+import dagster as dg
 from order_pipeline.commands.environment import open_instance
 from order_pipeline.commands.runs import run_job
+from order_pipeline.definitions import defs
 days = [date.fromisoformat(each) for each in sys.argv[1:]]
+def tell(instance, name, cursor=None):
+    sensor = defs.resolve_sensor_def(name)
+    with dg.build_sensor_context(
+        instance, cursor, repository_def=defs.get_repository_def(), sensor_name=name, resources=dict(defs.resources)
+    ) as context:
+        sensor.evaluate_tick(context)
+        return context.cursor
 with open_instance() as instance:
+    # The first tick only remembers where it begins.
+    cursor = tell(instance, "run_failures_sensor")
     for shop, job, *assets in (
         ("demo-shop", "load_history", "history_pages", "fullinfo_orders"),
         ("demo-shop", "sync_refunds", "refund_pages", "refunds"),
+        ("demo-shop", "sync_messages", "order_messages", "fullinfo_orders", "refunds"),
         ("broken-shop", "load_history", "history_pages", "fullinfo_orders"),
         ("demo-shop", "follow_parcels", "shipment_traces", "logistics_alerts"),
         ("demo-shop", "reconcile", "daily_reconciliation"),
@@ -154,6 +175,8 @@ with open_instance() as instance:
         done = run_job(instance, job, days, config={asset: {"shops": [shop]} for asset in assets})
         print(done)
         assert done.success is (shop == "demo-shop" and job != "reconcile"), (job, done)
+    tell(instance, "run_failures_sensor", cursor)
+    tell(instance, "check_notices_sensor")
 """
 
 
@@ -200,9 +223,10 @@ def test_no_secret_and_nothing_about_people_is_found_anywhere(world: World) -> N
         bodies = connection.execute(text("SELECT snapshot_body FROM snapshots")).scalars()
         said["snapshots"] = " ".join(zlib.decompress(bytes(body)).decode() for body in bodies)
         kept = connection.execute(text("SELECT string_agg(t::text, ' ') FROM personal.order_receiver t")).scalar()
-    assert {"event_logs", "runs", "raw.page", "core.orders", "sync.token", "sync.quarantine"} <= {
-        name.removeprefix("public.") for name in said
-    }
+    held = {name.removeprefix("public.") for name, rows in said.items() if rows}
+    assert {"event_logs", "runs", "raw.page", "core.orders", "sync.token", "sync.quarantine", "raw.message"} <= held
+    for kind in ("run_failed", "check_red"):
+        assert kind in said["sync.notice"]
     people = {value for values in personal_values(world.play.marketplace).values() for value in values.values()}
     # What is looked for is there to be found: where it belongs.
     assert sum(value in str(kept) for value in people) > 100
@@ -313,19 +337,25 @@ def test_addressees_are_forgotten_by_order_and_altogether(world: World) -> None:
 
 
 def test_the_report_of_a_day_is_one_page_with_everything_in_it(world: World) -> None:
-    day = NOON.date() - timedelta(days=1)
+    day = NOON.date()
+    taken = take_snapshot(world.play.access(), world.engine)
+    assert taken.day == day
     assert command("report", "--day", str(day), "--out", "report.html").exit_code == 0
     page = (world.folder / "report.html").read_text()
     for heading in ("Sales", "Refunds", "Freshness", "Reconciliation", "Stock"):
         assert f"<h2>{heading}</h2>" in page
-    assert page.count("data:image/svg+xml;base64,") == 6
+    assert page.count("data:image/svg+xml;base64,") == 8
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert 'src="data:' in page
     with transaction(world.engine) as connection:
         query = text("SELECT orders, payment FROM bi.daily_sales WHERE shop_id = :shop AND day = :day")
         orders, payment = connection.execute(query, {"shop": SHOP, "day": day}).one()
+        query = text("SELECT count(*), sum(sellable) FROM bi.inventory_levels WHERE day = :day AND is_onsale")
+        skus, sellable = connection.execute(query, {"day": day}).one()
     assert f"<td>{orders:,}</td>" in page
     assert f"<td>{payment:,.2f}</td>" in page
+    assert f"<td>{skus:,}</td>" in page
+    assert f"<td>{sellable:,}</td>" in page
 
 
 def test_a_backup_is_restored_into_a_fresh_server(

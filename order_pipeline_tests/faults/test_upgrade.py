@@ -8,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic import command
+from click.testing import CliRunner
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import ProgrammingError
 
+from order_pipeline.cli import cli
 from order_pipeline.sync.messages import read_messages
 from order_pipeline.warehouse.database import connect, transaction
 from order_pipeline.warehouse.embedded import EmbeddedServer
@@ -126,3 +129,59 @@ def everything(engine: Engine, table: str) -> int:
     query = f"SELECT coalesce(sum(hashtextextended(row({identity})::text, 0)), 0) FROM {table}"
     with transaction(engine) as connection:
         return int(connection.execute(text(query)).scalar_one())
+
+
+# From 0013 on, all that this code needs to load is there; at 0007 much is missing, and every load is refused.
+@pytest.mark.parametrize(("revision", "can_load"), [("0013", True), ("0007", False)])
+@pytest.mark.parametrize("play", [{"orders": 60, "days": 3}], indirect=True)
+def test_migrating_an_older_schema_while_a_worker_loads_loses_nothing(
+    engine: Engine, warehouse_url: str, play: Play, monkeypatch: pytest.MonkeyPatch, revision: str, can_load: bool
+) -> None:
+    """The steps as they are, over tables with rows: loads go on or are refused whole, and the next one has it all."""
+    access = play.access()
+    pass_over(engine, access)
+    read_messages([access], engine)
+    with transaction(engine) as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+    loads: list[str] = []
+    begun, migrated = threading.Event(), threading.Event()
+
+    def work() -> None:
+        """Load what is new, until a load began after the migration; that one must not be refused."""
+        is_last = False
+        while not is_last:
+            is_last = migrated.is_set()
+            play.marketplace.place_order("demo-shop")
+            play.clock.advance(30)
+            try:
+                read_messages([access], engine)
+                pass_over(engine, access)
+                loads.append("loaded")
+            except ProgrammingError as error:
+                if is_last:
+                    raise
+                loads.append(str(error.orig))
+            finally:
+                begun.set()
+
+    monkeypatch.setenv("ORDER_PIPELINE_DATABASE_URL", warehouse_url)
+    with ThreadPoolExecutor() as threads:
+        worker = threads.submit(work)
+        assert begun.wait(60)
+        done = CliRunner().invoke(cli, ["migrate"])
+        migrated.set()
+        worker.result()
+    assert done.exit_code == 0, done.output
+    require_current(engine)
+    refused = [each for each in loads if each != "loaded"]
+    assert loads[-1] == "loaded"
+    # No load of 0007 gets through; of 0013 all do.
+    assert bool(refused) is not can_load
+    assert all("does not exist" in each for each in refused)
+    now_due(engine)
+    pass_over(engine, access)
+    found = proof(engine, access, play.server.url)
+    assert found.equal, found.examples
+    assert found.orders > len(loads)
