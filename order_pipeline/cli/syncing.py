@@ -43,7 +43,8 @@ def sync(shops: tuple[str, ...], as_json: bool) -> None:
 def decide(shops: tuple[str, ...], as_json: bool) -> None:
     """Make today's lists now instead of at 06:00: stock, stuck parcels, what to buy, what to send.
 
-    Reads what sync has loaded; status and the commands restock, ship-list and follow-ups show what came of it.
+    Reads what sync has loaded, and writes stock back where write_stock is on, as every morning; status and the
+    commands restock, ship-list and follow-ups show what came of it.
     """
     from order_pipeline.commands.passes import decide as make_decisions
 
