@@ -5,6 +5,7 @@ Belongs here: where a running sandbox is announced. Not here: the marketplace it
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -128,7 +129,13 @@ def serve_sandbox(
         serve(settings, host=host, port=port, on_ready=announce, allow_remote=allow_remote)
     except StateMismatchError as error:
         raise SandboxBusyError(f"{error}; a demo begins anew with --fresh") from error
-    except (DemandUnavailableError, ValueError, OSError) as error:
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise SandboxBusyError(f"the sandbox does not start: {error}") from error
+        raise SandboxBusyError(
+            f"--port: {port} of {host} is taken; stop what listens there, or choose another"
+        ) from error
+    except (DemandUnavailableError, ValueError) as error:
         raise SandboxBusyError(f"the sandbox does not start: {error}") from error
     finally:
         place.unlink(missing_ok=True)
