@@ -21,7 +21,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	  || { echo "order_pipeline needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/pip install --quiet --require-virtualenv "$$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)"
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	# Compiled once here: where PYTHONDONTWRITEBYTECODE is set, each process would compile Dagster anew.
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -79,7 +80,7 @@ PEERS := .venv-peers
 
 $(PEERS)/.installed: bench/peers.txt | install
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(BIN)/uv pip sync --quiet --python $(PEERS)/bin/python --require-hashes bench/peers.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(PEERS)/bin/python --require-hashes bench/peers.txt
 	@touch $@
 
 lock-peers: install
