@@ -35,7 +35,7 @@ ORDERS_A_PAGE = 100
 # A call over the internet; the sandbox answers in a millisecond.
 CALL_LATENCY_SECONDS = 0.05
 # What one run of the pipeline writes to Dagster's event log, and the room each event takes there.
-EVENTS_A_RUN, EVENT_BYTES = 45, 1_300
+EVENTS_A_RUN, EVENT_BYTES = 222, 1_300
 # A run that finds work goes on for about that long, so that there are not more of them in a minute.
 SECONDS_BETWEEN_RUNS = 20.0
 # Work of a processor that a process gives to a machine, and how full anything may be planned.
