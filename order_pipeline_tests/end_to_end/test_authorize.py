@@ -23,7 +23,7 @@ from order_pipeline.sandbox.authorization import AuthorizationRules, TokenLifeti
 from order_pipeline.sandbox.shops import DEMO_SHOP, Shop
 from order_pipeline.warehouse.database import transaction
 from order_pipeline_tests.conftest import Play
-from order_pipeline_tests.end_to_end.program import PROGRAM, run
+from order_pipeline_tests.end_to_end.program import PROGRAM, run, run_here
 
 SHOP = "demo-shop"
 KEY = Fernet.generate_key().decode()
@@ -135,7 +135,7 @@ def test_the_browser_comes_back_and_the_shop_is_authorised(home: Path, play: Pla
     stored = everything_in(engine)
     assert len(stored) > 100_000
     files = [path.read_bytes().decode("utf-8", "replace") for path in home.rglob("*") if path.is_file()]
-    outputs = [said, complaints, synced.stdout, synced.stderr, run("status").stdout, run("doctor").stdout]
+    outputs = [said, complaints, synced.stdout, synced.stderr, run_here("status").stdout, run_here("doctor").stdout]
     for secret in issued(play):
         assert not any(secret in place for place in [stored, *files, *outputs])
     sealed = Fernet(KEY).decrypt(str(held(engine, "sealed"))).decode()
@@ -144,11 +144,11 @@ def test_the_browser_comes_back_and_the_shop_is_authorised(home: Path, play: Pla
 
 @pytest.mark.usefixtures("home")
 def test_status_and_doctor_say_how_long_a_token_is_good(play: Play) -> None:
-    assert run("authorize", SHOP, "--code", code_for(play)).returncode == 0
-    (shop,) = json.loads(run("status", "--json").stdout)["shops"]
+    assert run_here("authorize", SHOP, "--code", code_for(play)).returncode == 0
+    (shop,) = json.loads(run_here("status", "--json").stdout)["shops"]
     assert 149 < shop["token_days_left"] <= 150
     assert shop["held"] is None
-    findings = json.loads(run("doctor", "--json").stdout)["findings"]
+    findings = json.loads(run_here("doctor", "--json").stdout)["findings"]
     (token,) = (each for each in findings if each["subject"] == f"shop {SHOP}: token")
     assert "ends in 150.0 days" in token["said"]
     assert "refreshed by itself" in token["said"]
@@ -157,10 +157,10 @@ def test_status_and_doctor_say_how_long_a_token_is_good(play: Play) -> None:
 @pytest.mark.parametrize("play", [NO_REFRESH], indirect=True)
 @pytest.mark.usefixtures("home")
 def test_a_token_that_cannot_be_refreshed_says_when_a_person_is_needed(play: Play) -> None:
-    authorised = run("authorize", SHOP, "--code", code_for(play))
+    authorised = run_here("authorize", SHOP, "--code", code_for(play))
     assert "ends in 3.0 days" in authorised.stdout
     assert "cannot be refreshed, so authorise again before: order-pipeline authorize demo-shop" in authorised.stdout
-    findings = json.loads(run("doctor", "--json").stdout)["findings"]
+    findings = json.loads(run_here("doctor", "--json").stdout)["findings"]
     assert [each["well"] for each in findings if each["subject"] == f"shop {SHOP}: token"] == [False]
 
 
@@ -175,19 +175,19 @@ def test_a_code_can_be_pasted_and_so_can_the_address_it_is_in(play: Play, engine
     first = held(engine, "fingerprint")
     asked = {"response_type": "code", "client_id": DEMO_SHOP.app_key, "redirect_uri": "http://127.0.0.1:9/"}
     back = requests.get(f"{play.server.url}/oauth/authorize", params=asked, allow_redirects=False, timeout=5)
-    pasted = run("authorize", SHOP, "--code", back.headers["location"], "--redirect-uri", "http://127.0.0.1:9/")
+    pasted = run_here("authorize", SHOP, "--code", back.headers["location"], "--redirect-uri", "http://127.0.0.1:9/")
     assert pasted.returncode == 0, pasted.stderr
     assert held(engine, "fingerprint") != first
 
 
 @pytest.mark.usefixtures("home")
 def test_the_gateway_gives_tokens_too(play: Play, engine: Engine) -> None:
-    authorised = run("authorize", SHOP, "--gateway", "--code", code_for(play))
+    authorised = run_here("authorize", SHOP, "--gateway", "--code", code_for(play))
     assert authorised.returncode == 0, authorised.stderr
     assert play.marketplace.calls["taobao.top.auth.token.create"] == 1
     assert play.marketplace.calls["oauth.token"] == 0
     assert held(engine, "through_gateway") is True
-    refused = run("authorize", SHOP, "--gateway", "--code", "wrong")
+    refused = run_here("authorize", SHOP, "--gateway", "--code", "wrong")
     assert refused.returncode == 1
     assert "authorise anew with a fresh code" in refused.stderr
 
@@ -221,7 +221,7 @@ def test_an_answer_with_another_state_is_turned_away_and_the_right_one_still_cou
 
 @pytest.mark.usefixtures("home")
 def test_nobody_comes_back() -> None:
-    gone = run("authorize", SHOP, "--wait", "1")
+    gone = run_here("authorize", SHOP, "--wait", "1")
     assert gone.returncode == 1
     assert "no browser came back within 1 s" in gone.stderr
     assert "--paste" in gone.stderr
@@ -229,11 +229,11 @@ def test_nobody_comes_back() -> None:
 
 @pytest.mark.usefixtures("home")
 def test_a_code_that_has_expired_is_refused_and_the_earlier_token_stays(play: Play, engine: Engine) -> None:
-    assert run("authorize", SHOP, "--code", code_for(play)).returncode == 0
+    assert run_here("authorize", SHOP, "--code", code_for(play)).returncode == 0
     earlier = held(engine, "sealed")
     late = code_for(play)
     play.clock.advance(601)
-    refused = run("authorize", SHOP, "--code", late)
+    refused = run_here("authorize", SHOP, "--code", late)
     assert refused.returncode == 1
     assert "authorize code is invalid or expired" in refused.stderr
     assert "authorise anew with a fresh code" in refused.stderr
@@ -245,13 +245,13 @@ def test_a_code_that_has_expired_is_refused_and_the_earlier_token_stays(play: Pl
 @pytest.mark.parametrize("play", [TWO_SHOPS], indirect=True)
 @pytest.mark.usefixtures("home")
 def test_another_seller_is_not_taken_for_this_one(play: Play, engine: Engine) -> None:
-    assert run("authorize", SHOP, "--code", code_for(play)).returncode == 0
+    assert run_here("authorize", SHOP, "--code", code_for(play)).returncode == 0
     earlier = held(engine, "sealed")
-    refused = run("authorize", SHOP, "--code", code_for(play, shop=SECOND_SHOP.id))
+    refused = run_here("authorize", SHOP, "--code", code_for(play, shop=SECOND_SHOP.id))
     assert refused.returncode == 2
     assert f"seller account {SECOND_SHOP.user_id} agreed" in refused.stderr
     assert held(engine, "sealed") == earlier
-    meant = run("authorize", SHOP, "--other-account", "--code", code_for(play, shop=SECOND_SHOP.id))
+    meant = run_here("authorize", SHOP, "--other-account", "--code", code_for(play, shop=SECOND_SHOP.id))
     assert meant.returncode == 0, meant.stderr
 
 
@@ -267,14 +267,14 @@ def test_another_seller_is_not_taken_for_this_one(play: Play, engine: Engine) ->
 )
 @pytest.mark.usefixtures("home")
 def test_a_missing_or_wrong_key_gets_one_line(play: Play, key: str, said: str) -> None:
-    assert run("authorize", SHOP, "--code", code_for(play)).returncode == 0
+    assert run_here("authorize", SHOP, "--code", code_for(play)).returncode == 0
     refused = run("sync", ORDER_PIPELINE_TOKEN_KEY=key)
     assert refused.returncode == 2
     assert said in refused.stderr
     assert "order-pipeline authorize" in refused.stderr
     assert "Traceback" not in refused.stderr
     if not key or key == "short":
-        unasked = run("authorize", SHOP, ORDER_PIPELINE_TOKEN_KEY=key)
+        unasked = run_here("authorize", SHOP, ORDER_PIPELINE_TOKEN_KEY=key)
         assert unasked.returncode == 2
         assert said in unasked.stderr
         assert len(unasked.stderr.strip().splitlines()) == 1
@@ -282,24 +282,24 @@ def test_a_missing_or_wrong_key_gets_one_line(play: Play, key: str, said: str) -
 
 @pytest.mark.usefixtures("home")
 def test_a_key_can_be_changed_and_is_made_by_the_command(play: Play) -> None:
-    assert run("authorize", SHOP, "--code", code_for(play)).returncode == 0
-    made = run("authorize", "--generate-key").stdout.strip()
+    assert run_here("authorize", SHOP, "--code", code_for(play)).returncode == 0
+    made = run_here("authorize", "--generate-key").stdout.strip()
     name, _, new = made.partition("=")
     assert name == "ORDER_PIPELINE_TOKEN_KEY"
-    assert run("doctor", ORDER_PIPELINE_TOKEN_KEY=f"{new},{KEY}").returncode == 0
-    assert run("doctor", ORDER_PIPELINE_TOKEN_KEY=new).returncode == 1
+    assert run_here("doctor", ORDER_PIPELINE_TOKEN_KEY=f"{new},{KEY}").returncode == 0
+    assert run_here("doctor", ORDER_PIPELINE_TOKEN_KEY=new).returncode == 1
 
 
 def test_the_stored_token_counts_more_than_the_configured_key_until_it_is_forgotten(home: Path, play: Play) -> None:
     write_shops(home, play, session_key="6100stale")
-    assert "session_key" in run("doctor").stdout
-    authorised = run("authorize", SHOP, "--code", code_for(play))
+    assert "session_key" in run_here("doctor").stdout
+    authorised = run_here("authorize", SHOP, "--code", code_for(play))
     assert "session_key in shops.yaml is no longer used" in authorised.stdout
-    assert run("doctor").returncode == 0
-    assert "its session_key counts again" in run("authorize", SHOP, "--forget").stdout
-    assert run("doctor").returncode == 1
+    assert run_here("doctor").returncode == 0
+    assert "its session_key counts again" in run_here("authorize", SHOP, "--forget").stdout
+    assert run_here("doctor").returncode == 1
     write_shops(home, play, session_key=DEMO_SHOP.session_key)
-    assert run("doctor").returncode == 0
+    assert run_here("doctor").returncode == 0
 
 
 @pytest.mark.usefixtures("home")
@@ -309,7 +309,7 @@ def test_a_shop_without_any_session_says_what_to_do() -> None:
     (left,) = json.loads(synced.stdout)["left"]
     assert "it has not been authorised yet" in left
     assert "order-pipeline authorize demo-shop" in left
-    (shop,) = json.loads(run("status", "--json").stdout)["shops"]
+    (shop,) = json.loads(run_here("status", "--json").stdout)["shops"]
     assert "order-pipeline authorize demo-shop" in shop["held"]
 
 
@@ -323,7 +323,7 @@ def test_a_shop_without_any_session_says_what_to_do() -> None:
 )
 @pytest.mark.usefixtures("home")
 def test_a_wrong_call_gets_one_line(arguments: list[str], said: str) -> None:
-    refused = run(*arguments)
+    refused = run_here(*arguments)
     assert refused.returncode == 2
     assert said in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
@@ -331,6 +331,6 @@ def test_a_wrong_call_gets_one_line(arguments: list[str], said: str) -> None:
 
 def test_tokens_travel_over_https_only(home: Path, play: Play) -> None:
     write_shops(home, play, oauth_url="http://oauth.example.com")
-    assert "key 'oauth_url' is no https address" in run("authorize", SHOP).stderr
+    assert "key 'oauth_url' is no https address" in run_here("authorize", SHOP).stderr
     write_shops(home, play, gateway_url="http://gw.example.com/router/rest")
-    assert "has to be an https address for --gateway" in run("authorize", SHOP, "--gateway").stderr
+    assert "has to be an https address for --gateway" in run_here("authorize", SHOP, "--gateway").stderr

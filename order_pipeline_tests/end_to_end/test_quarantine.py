@@ -14,7 +14,7 @@ from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sandbox.shops import DEMO_SHOP
 from order_pipeline.warehouse.database import transaction
 from order_pipeline_tests.conftest import Play
-from order_pipeline_tests.end_to_end.program import run, shops_file
+from order_pipeline_tests.end_to_end.program import run_here, shops_file
 from order_pipeline_tests.proving import pass_over, proof
 from order_pipeline_tests.sync.test_replay import DETAIL, mend
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("_home")
 
 
 def listed(*options: str) -> list[dict[str, Any]]:
-    found = run("quarantine", "list", "--json", *options)
+    found = run_here("quarantine", "list", "--json", *options)
     assert found.returncode == 0, found.stderr
     records: list[dict[str, Any]] = json.loads(found.stdout)["records"]
     return records
@@ -61,42 +61,42 @@ def test_records_are_listed_shown_replayed_and_the_check_is_green_again(play: Pl
     assert first["times_seen"] == 1
     assert first["age_seconds"] >= 0
     assert "body" not in first
-    table = run("quarantine", "list").stdout
+    table = run_here("quarantine", "list").stdout
     assert str(first["order_id"]) in table.replace("\n", "")
     number = str(first["quarantine_id"])
-    shown = json.loads(run("quarantine", "show", number, "--json").stdout)
+    shown = json.loads(run_here("quarantine", "show", number, "--json").stdout)
     assert json.loads(shown["body"])["tid"] == int(first["order_id"])
     assert "receiver_name" not in shown["body"]
-    assert f"order_id: {first['order_id']}" in run("quarantine", "show", number).stdout
+    assert f"order_id: {first['order_id']}" in run_here("quarantine", "show", number).stdout
     # One cannot be read yet: its order is fetched by the next pass.
-    refused = run("quarantine", "replay", number)
+    refused = run_here("quarantine", "replay", number)
     assert refused.returncode == 1
     assert "is fetched whole by the next pass" in refused.stdout
     mend(engine)
-    replayed = run("quarantine", "replay", number, "--json")
+    replayed = run_here("quarantine", "replay", number, "--json")
     assert replayed.returncode == 0, replayed.stderr
     result = json.loads(replayed.stdout)
     assert result["results"][0]["result"] == "loaded"
     assert result["open"] == len(records) - 1
     assert not check_is_green()
-    everything = run("quarantine", "replay", "--all")
+    everything = run_here("quarantine", "replay", "--all")
     assert everything.returncode == 0, everything.stderr
     assert "0 still open" in everything.stdout
     assert check_is_green()
-    assert "Nothing is quarantined" in run("quarantine", "list").stdout
+    assert "Nothing is quarantined" in run_here("quarantine", "list").stdout
     found = proof(engine, play.access(), play.server.url)
     assert found.equal, found.examples
-    assert json.loads(run("status", "--json").stdout)["shops"][0]["quarantined"] == 0
+    assert json.loads(run_here("status", "--json").stdout)["shops"][0]["quarantined"] == 0
 
 
 @pytest.mark.parametrize("play", [{"orders": 120}], indirect=True)
 def test_a_record_is_discarded_with_a_reason_and_a_name(engine: Engine) -> None:
     records = listed("--shop", DEMO_SHOP.id)
     number = str(records[0]["quarantine_id"])
-    unreasoned = run("quarantine", "discard", number)
+    unreasoned = run_here("quarantine", "discard", number)
     assert unreasoned.returncode == 2
     assert "--why" in unreasoned.stderr
-    discarded = run("quarantine", "discard", number, "--why", "a test order of ours")
+    discarded = run_here("quarantine", "discard", number, "--why", "a test order of ours")
     assert discarded.returncode == 0, discarded.stderr
     assert len(listed()) == len(records) - 1
     with transaction(engine) as connection:
@@ -120,7 +120,7 @@ def test_a_record_is_discarded_with_a_reason_and_a_name(engine: Engine) -> None:
     ],
 )
 def test_a_wrong_call_gets_one_line(arguments: list[str], said: str) -> None:
-    refused = run("quarantine", *arguments)
+    refused = run_here("quarantine", *arguments)
     assert refused.returncode == 2
     assert said in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
