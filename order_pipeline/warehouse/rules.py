@@ -43,14 +43,14 @@ MONEY = {
     """,
 }
 COUNTS = {
-    # Of the months that the platform still lists; older days were counted on every night of theirs.
+    # Of a shop's newest hundred days, more than a first load has; older ones were counted on every night of theirs.
     "every order that the first load listed is there": """
         SELECT h.shop_id, h.day, h.orders AS listed, count(o.order_id) AS stored
         FROM sync.history_day h
         LEFT JOIN core.orders o ON o.shop_id = h.shop_id
             AND o.created_at >= h.day::timestamp AT TIME ZONE 'Asia/Shanghai'
             AND o.created_at < (h.day + 1)::timestamp AT TIME ZONE 'Asia/Shanghai'
-        WHERE h.day > current_date - 100
+        WHERE h.day > (SELECT max(n.day) - 100 FROM sync.history_day n WHERE n.shop_id = h.shop_id)
         GROUP BY h.shop_id, h.day HAVING count(o.order_id) < h.orders
     """,
     "no order waits for its details for over an hour": """
