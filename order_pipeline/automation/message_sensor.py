@@ -6,15 +6,17 @@ they are read (sync/messages.py), what lists show (sensors.py).
 The tick itself reads, stores and confirms, although a sensor should only look. There is no looking: to consume is
 the only way to learn whether anything came, and what was consumed and left lying comes again only after minutes. A
 run for each look would cost five seconds of processor time to find nothing, most of the time; a tick costs one call
-a queue. Details are fetched in a run: they are the work, and take as long as they take. The run stays for a while and
-reads on its own, several times as often (sync/following.py); the ticks meanwhile find the queue read.
+a queue. The first few details it fetches, too: until a run has started, they have long been there. Many are a run's
+work, and take as long as they take. The run stays for a while and reads on its own, several times as often
+(sync/following.py); the ticks meanwhile find the queue read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
+from dagster import DagsterRunStatus, RunsFilter
 from sqlalchemy import Engine
 
 from order_pipeline.automation.jobs import load_history, sync_messages, sync_orders
@@ -23,25 +25,33 @@ from order_pipeline.configuration import ConfigurationError
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.following import QUIET_SECONDS
+from order_pipeline.sync.following import QUIET_SECONDS, fetch_soon
 from order_pipeline.sync.messages import Reading, read_messages
+from order_pipeline.sync.shops import ShopsFailedError
 from order_pipeline.sync.windows import day_of
+from order_pipeline.traffic.time_limit import over_within
 from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
 from order_pipeline.warehouse.subjects import SUBJECTS
 from order_pipeline.warehouse.worklist import due_within
 
-# Dagster ticks no oftener than every five seconds. Twelve calls a minute and queue while nothing comes.
-MESSAGE_SECONDS = 5
+# Dagster looks every five seconds whose turn it is. Were it five here, a tick that began a little late would miss every
+# other turn. Twelve calls a minute and queue while nothing comes.
+MESSAGE_SECONDS = 4
 # A backlog is read for so long; Dagster ends a tick after sixty seconds, and the next one goes on.
 TICK_SECONDS = 10.0
-# Whatever hangs: calls are over by then, and what they did not bring comes again. The rest of the minute is for the
-# warehouse.
-CALLS_SECONDS = 40.0
-# A run has its first call out about so long after it was asked for: what is due by then is due for it.
-RUN_START_SECONDS = 3.0
+# Whatever hangs: calls are over by then, those of the queues and those of the details, and what they did not bring
+# comes again. The rest of the minute is for the warehouse.
+CALLS_SECONDS = 30.0
+DETAIL_CALLS_SECONDS = 15.0
+# What a message announced is due at most two seconds after it was published, and a second later by a clock that is
+# known badly.
+DUE_SOON_SECONDS = 3.0
+# More are a run's work.
+MOST_DETAILS = 40
 
 # Each of them drains the worklist at its end.
 DRAINING = (load_history.name, sync_orders.name, sync_messages.name)
+NOTHING = "no details are due"
 
 
 @dg.sensor(
@@ -53,7 +63,7 @@ DRAINING = (load_history.name, sync_orders.name, sync_messages.name)
 def messages_sensor(
     context: dg.SensorEvaluationContext, warehouse: WarehouseResource, shops: ShopsResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Read what came; start a run where details are due and none is at work; otherwise say what was found."""
+    """Read what came, fetch a few details, start a run where they were due and none is at work; say what was found."""
     try:
         accesses = shops.open(warehouse.engine)
         readings = read_messages(accesses, warehouse.engine, seconds=TICK_SECONDS, calls_seconds=CALLS_SECONDS)
@@ -65,6 +75,9 @@ def messages_sensor(
         # Said once, and red: no call will be refused that would say it. What is due has its run with the next tick.
         raise dg.Failure(said)
     at_work = runs_at_work(context.instance, DRAINING)
+    if due:
+        fetched = _fetch_few(context.instance, accesses, warehouse.engine, due)
+        said = f"{fetched}; {said}" if fetched else said
     if due and not at_work:
         counter = int(context.cursor or 0)
         day = day_of_readings(readings)
@@ -75,8 +88,32 @@ def messages_sensor(
         )
     if any(reading.is_alarming for reading in readings):
         raise dg.Failure(said)
-    waiting = f"{sum(due.values())} orders and refunds wait for run {at_work[0][:8]}" if due else "no details are due"
+    waiting = f"{sum(due.values())} orders and refunds were due, run {at_work[0][:8]} is at work" if due else NOTHING
     return dg.SkipReason(f"{waiting}; {said}")
+
+
+def _fetch_few(
+    instance: dg.DagsterInstance, accesses: Sequence[ShopAccess], engine: Engine, due: Mapping[str, int]
+) -> str:
+    """Fetch the details that are due or will be in a moment, where they are few and no run follows the messages.
+
+    Returns what came of it in words. What fails stays on the worklist, for the run that is asked for either way.
+    """
+    if sum(due.values()) > MOST_DETAILS or is_followed(instance):
+        return ""
+    try:
+        with over_within(DETAIL_CALLS_SECONDS):
+            followed = fetch_soon(accesses, engine, within_seconds=DUE_SOON_SECONDS)
+    except ShopsFailedError as error:
+        return str(error)
+    loaded = sum(each.drained.loaded for each in (*followed.orders, *followed.refunds))
+    return f"{loaded} details were fetched at once"
+
+
+def is_followed(instance: dg.DagsterInstance) -> bool:
+    """Return whether a run is at it that hears messages itself, and has begun."""
+    following = RunsFilter(job_name=sync_messages.name, statuses=[DagsterRunStatus.STARTED])
+    return bool(instance.get_runs(following, limit=1))
 
 
 def day_of_readings(readings: Sequence[Reading]) -> date:
@@ -86,7 +123,7 @@ def day_of_readings(readings: Sequence[Reading]) -> date:
 
 
 def _details_due(engine: Engine, accesses: Sequence[ShopAccess]) -> dict[str, int]:
-    """Return how many details are due by the time a run would ask for them, by shop, where there are any."""
+    """Return how many details are due or will be in a moment, by shop, where there are any."""
     found = {}
     with transaction(engine) as connection:
         for access in accesses:
@@ -94,7 +131,7 @@ def _details_due(engine: Engine, accesses: Sequence[ShopAccess]) -> dict[str, in
             if access.hold:
                 continue
             waiting = sum(
-                due_within(connection, access.shop.id, RUN_START_SECONDS, subject=subject)
+                due_within(connection, access.shop.id, DUE_SOON_SECONDS, subject=subject)
                 for subject in SUBJECTS.values()
             )
             if waiting:

@@ -15,9 +15,6 @@ from order_pipeline.warehouse.worklist import KnownDetail
 
 # A detail asked for this soon after a change's second may miss a change later in that second (architecture §3).
 SAME_SECOND_MARGIN = timedelta(seconds=2)
-# What a process believes to be the platform's time lies behind it by up to a second, as the platform tells whole ones,
-# and by the way of the answer. Never before it.
-CLOCK_ERROR = timedelta(seconds=1)
 # No clock of ours is further behind than this, or the platform would refuse its calls as too slow.
 LARGEST_CLOCK_ERROR = timedelta(seconds=10)
 # How long after the change its message is published is not documented; recordings show the same second or the next.
@@ -71,10 +68,10 @@ def is_known(published_at: datetime, detail: KnownDetail | None) -> bool:
 def wait_seconds(published_at: datetime, now: datetime) -> float:
     """Return in how many seconds details can be asked for that will do for the message; 0: at once.
 
-    A second more than the margin: who fetches may know the platform's clock a second worse, and would have to ask
-    twice.
+    ``now`` is the platform's time as the process that asks for them knows it. Another one may know it worse, by up to
+    a second, and waits for that much longer before it asks.
     """
-    return max(0.0, (published_at + SAME_SECOND_MARGIN + CLOCK_ERROR - now).total_seconds())
+    return max(0.0, (published_at + SAME_SECOND_MARGIN - now).total_seconds())
 
 
 def is_doubtful(published_at: datetime, modified: datetime, attempts: int) -> bool:

@@ -6,9 +6,10 @@ Belongs here: draining a worklist of a shop. Not here: who puts records on it, w
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -37,6 +38,8 @@ RECORDS_PER_BATCH = 200
 RECORDS_TRIED_FIRST = 24
 
 SAME_SECOND_WAIT_SECONDS = 3.0
+# Who fetches may know the platform's clock worse than who said when, by up to the second that the platform tells.
+WORSE_CLOCK_SECONDS = 1.0
 
 FIRST_BACKOFF_SECONDS = 15.0
 LONGEST_BACKOFF_SECONDS = 900.0
@@ -115,7 +118,13 @@ def outcome_of(fetched: Fetched, refusal: str | None = None) -> Outcome:
 
 
 def drain(
-    access: ShopAccess, engine: Engine, *, stream: Stream = ORDER_STREAM, threads: int = FEWEST_LANES
+    access: ShopAccess,
+    engine: Engine,
+    *,
+    stream: Stream = ORDER_STREAM,
+    threads: int = FEWEST_LANES,
+    lanes: Lanes | None = None,
+    longest_seconds: float = math.inf,
 ) -> Enrichment:
     """Fetch and load every order (or what else the stream is of) of the shop that is due, until none is left.
 
@@ -123,13 +132,16 @@ def drain(
     answers slowly, as many as the rate budget asks for. Rows and cleared work land in one
     transaction, so a crash anywhere leaves the work on the list. Several drains may run at once.
 
+    ``lanes``: of somebody who drains again and again, so that their connections stay; they stay open.
+    ``longest_seconds``: nothing more is taken after it.
+
     Raises the CallError that no other order would survive either (authorisation, a long ban, a platform that
     answers nothing), after what was fetched is loaded; DatabaseUnreachableError without the warehouse.
     """
     started = time.monotonic()
     calls_before = access.calls.total
     total = Drained()
-    with worker(engine) as key, closing(Lanes(threads)) as lanes:
+    with worker(engine) as key, nullcontext(lanes) if lanes else closing(Lanes(threads)) as lanes:
         fetch = _Fetcher(access, stream)
         fetching: Iterator[Fetched] = iter(())
         hopeless: CallError | None = None
@@ -138,7 +150,8 @@ def drain(
         limit, is_more = RECORDS_TRIED_FIRST, True
         while is_more:
             take_some = partial(take, shop_id=access.shop.id, worker_key=key, limit=limit, subject=stream.subject)
-            taken = [] if hopeless else in_transaction(engine, take_some)
+            is_over = hopeless is not None or time.monotonic() - started > longest_seconds
+            taken = [] if is_over else in_transaction(engine, take_some)
             is_more = bool(taken)
             ahead = lanes.map(fetch, taken)
             if limit == RECORDS_TRIED_FIRST:
@@ -169,11 +182,22 @@ class _Fetcher:
         if self._hopeless:
             return Fetched(pending, self._hopeless)
         try:
+            self._await(pending)
             return Fetched(pending, self._stream.fetch(self._access, pending.record_id))
         except CallError as error:
             if isinstance(error, HOPELESS):
                 self._hopeless = error
             return Fetched(pending, error)
+
+    def _await(self, pending: Pending) -> None:
+        """Let the little time pass that is left until details will do for the message: asking sooner is asking twice.
+
+        Where more is left, a clock was set meanwhile, and the answer's own time decides.
+        """
+        if pending.announced_at:
+            seconds = wait_seconds(pending.announced_at, self._access.platform.known_time())
+            if 0 < seconds <= WORSE_CLOCK_SECONDS:
+                time.sleep(seconds)
 
 
 def _hopeless(fetched: Sequence[Fetched]) -> CallError | None:

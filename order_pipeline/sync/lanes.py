@@ -5,9 +5,11 @@ Belongs here: the rule and the threads. Not here: what they do (enrichment.py), 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from order_pipeline.traffic.call_log import Call
@@ -57,8 +59,9 @@ class Lanes:
         self._earlier: list[ThreadPoolExecutor] = []
 
     def map(self, work: Callable[[Taken], Brought], taken: Iterable[Taken]) -> Iterator[Brought]:
-        """Begin the work at once, and return its results in order."""
-        return self._pool.map(work, taken)
+        """Begin the work at once, and return its results in order. The caller's time limit holds in the threads too."""
+        limits = (copy_context() for _ in itertools.count())
+        return self._pool.map(lambda each, limit: limit.run(work, each), taken, limits)
 
     def widen(self, count: int) -> None:
         """Let what is begun from now on run in so many threads; what has begun goes on."""

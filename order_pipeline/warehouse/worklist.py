@@ -434,6 +434,21 @@ def due_within(connection: Connection, shop_id: str, seconds: float, *, subject:
     return int(count.scalar_one())
 
 
+def next_due(connection: Connection, shop_ids: Sequence[str], *, subject: Subject = ORDERS) -> float | None:
+    """Return in how many seconds the next record of these shops becomes due that is not due yet; None: none will."""
+    found: float | None = connection.execute(
+        text(f"""
+            SELECT extract(epoch FROM min(coming.due_at) - now())::float
+            FROM unnest(cast(:shop_ids AS text[])) AS s (shop_id), LATERAL (
+                SELECT due_at FROM {subject.worklist} p
+                WHERE p.shop_id = s.shop_id AND due_at > now() AND due_at < 'infinity' ORDER BY due_at LIMIT 1
+            ) AS coming
+        """),
+        {"shop_ids": list(shop_ids)},
+    ).scalar()
+    return found
+
+
 class Depth(NamedTuple):
     """What is on the worklist: due now, waiting for a later time, and not served by the platform."""
 

@@ -13,7 +13,7 @@ from dagster import DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 from sqlalchemy import Engine, text
 
-from order_pipeline.automation.message_sensor import DRAINING, messages_sensor
+from order_pipeline.automation.message_sensor import DRAINING, MOST_DETAILS, messages_sensor
 from order_pipeline.automation.sensors import orders_sensor
 from order_pipeline.definitions import build_defs
 from order_pipeline.resources.shops import ShopsResource
@@ -29,6 +29,7 @@ from order_pipeline_tests.proving import hear, pass_over, proof
 SHOP = "demo-shop"
 TODAY = str(NOON.date())
 CONSUME = "taobao.tmc.messages.consume"
+DETAIL = "taobao.trade.fullinfo.get"
 
 
 class HeardShops(ShopsResource):
@@ -84,20 +85,33 @@ def change(play: Play, count: int = 1, memo: str = "memo") -> None:
         play.marketplace.edit_memo(SHOP, tid, memo)
 
 
-def test_a_tick_reads_and_asks_for_a_run_that_fetches_what_was_announced(
+def test_a_tick_fetches_the_few_that_were_announced_and_asks_for_a_run_that_stays(
     defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, play: Play, access: ShopAccess
 ) -> None:
     change(play, 7)
     play.clock.advance(5)
     found = tick(defs, instance)
+    assert _memos(engine, "memo") == 7
+    assert proof(engine, access, play.server.url).equal
     (request,) = found.run_requests
     assert (request.job_name, request.partition_key) == ("sync_messages", TODAY)
-    narrowed = {"shops": [SHOP]}
     assert request.run_config["ops"] == {
-        "fullinfo_orders": {"config": narrowed | {"linger_seconds": QUIET_SECONDS}},
-        "refunds": {"config": narrowed},
+        "fullinfo_orders": {"config": {"shops": [SHOP], "linger_seconds": QUIET_SECONDS}},
+        "refunds": {"config": {"shops": [SHOP]}},
     }
+
+
+def test_a_tick_leaves_many_to_the_run_that_it_asks_for(
+    defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, play: Play, access: ShopAccess
+) -> None:
+    many = MOST_DETAILS + 2
+    change(play, many)
+    play.clock.advance(5)
+    found = tick(defs, instance)
+    assert len(found.run_requests) == 1
+    assert _memos(engine, "memo") == 0
     # Staying is tested below.
+    narrowed = {"shops": [SHOP]}
     result = run(defs, instance, fullinfo_orders={"config": narrowed}, refunds={"config": narrowed})
     assert result.success
     (heard,) = result.asset_materializations_for_node("order_messages")
@@ -105,7 +119,7 @@ def test_a_tick_reads_and_asks_for_a_run_that_fetches_what_was_announced(
     assert heard.metadata["dagster/partition_row_count"].value == _stored(engine)
     assert heard.metadata["messages_unreadable"].value == 0
     (whole,) = result.asset_materializations_for_node("fullinfo_orders")
-    assert whole.metadata["orders_loaded"].value == 7
+    assert whole.metadata["orders_loaded"].value == many
     assert all(check.passed for check in result.get_asset_check_evaluations())
     assert proof(engine, access, play.server.url).equal
     # Nothing is due any more, so nothing more is run.
@@ -172,20 +186,34 @@ def test_a_second_tick_has_a_run_key_of_its_own(defs: dg.Definitions, instance: 
     change(play)
     play.clock.advance(5)
     first = tick(defs, instance)
+    change(play, memo="again")
+    play.clock.advance(5)
     second = tick(defs, instance, first.cursor)
     assert first.run_requests[0].run_key != second.run_requests[0].run_key
 
 
 @pytest.mark.parametrize("job", DRAINING)
 def test_no_run_is_asked_for_while_one_drains_the_worklist(
-    defs: dg.Definitions, instance: dg.DagsterInstance, play: Play, job: str
+    defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, play: Play, job: str
 ) -> None:
     at_work = create_run_for_test(instance, job_name=job, status=DagsterRunStatus.STARTED)
     change(play, 2)
     play.clock.advance(5)
     found = tick(defs, instance)
-    assert f"2 orders and refunds wait for run {at_work.run_id[:8]}" in found.skip_message
+    assert f"2 orders and refunds were due, run {at_work.run_id[:8]} is at work" in found.skip_message
     assert "2 new messages of 2, 2 orders announced" in found.skip_message
+    # Only a run that follows the messages has them sooner than the tick; the others drain when they come to it.
+    assert _memos(engine, "memo") == (0 if job == "sync_messages" else 2)
+    assert ("2 details were fetched at once" in found.skip_message) == (job != "sync_messages")
+
+
+def test_details_that_the_platform_refuses_are_left_to_the_run(
+    defs: dg.Definitions, instance: dg.DagsterInstance, play: Play
+) -> None:
+    change(play, 2)
+    play.clock.advance(5)
+    play.marketplace.faults.switch_on(Fault(name="http_error", method=DETAIL))
+    assert len(tick(defs, instance).run_requests) == 1
 
 
 def test_a_run_for_messages_does_not_keep_the_lists_from_being_looked_at(

@@ -89,6 +89,14 @@ class OrderPlatform(MessageSource, RefundSource, TraceSource, StockSource, Proto
         """Ask the platform for its time, never later than it really is; later ``sent_at`` follow it."""
         ...
 
+    def known_time(self) -> datetime:
+        """Return the platform's time, never later than it really is, with no call unless it was never told."""
+        ...
+
+    def sharpen_time(self, seconds: float) -> bool:
+        """Learn the platform's time better, waiting for at most so many seconds; return whether a call was made."""
+        ...
+
     def created_orders(self, window: Window) -> Iterator[OrderPage]:
         """Walk the orders created in the window. Every order that is there throughout comes at least once."""
         ...

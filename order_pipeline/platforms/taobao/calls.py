@@ -6,15 +6,19 @@ message_methods.py, refund_methods.py, trace_methods.py), how one request is mad
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from order_pipeline.platforms.protocol import Answer, Session
 from order_pipeline.platforms.taobao.client import TaobaoClient, TaobaoCredentials
 from order_pipeline.platforms.taobao.decoding import Envelope, malformed
+from order_pipeline.platforms.taobao.platform_clock import PlatformClock
 from order_pipeline.platforms.taobao.transport import DEFAULT_LIMITS, Limits
-from order_pipeline.platforms.taobao.values import UnreadableError, read_moment
+from order_pipeline.platforms.taobao.values import CHINA, UnreadableError, read_moment
 from order_pipeline.traffic.breaker import Kind
 from order_pipeline.traffic.budget import LONGEST_WAIT_SECONDS
 from order_pipeline.traffic.call_log import CallLog
@@ -82,13 +86,13 @@ class TaobaoCalls:
         self._gate = gate or Gate()
         self._session = session or _FixedSession(credentials.session_key)
         self._topics = tuple(topics)
-        self._knows_time = False
+        self._clock = PlatformClock()
 
     def now(self) -> datetime:
         """Ask the platform for its time: whole seconds, GMT+8, never later than it is (§3.9 taobao.time.get).
 
         The difference to this machine's clock is remembered for ``Answer.sent_at``. It is taken when the answer is
-        here, so it errs to the early side.
+        here, so it errs to the early side; of several answers the one that errs least counts.
 
         Raises:
             CallError: no usable answer.
@@ -96,7 +100,40 @@ class TaobaoCalls:
         """
         return self._ask_time(Kind.CLOCK)
 
-    def _ask_time(self, kind: Kind) -> datetime:
+    def known_time(self) -> datetime:
+        """Return the platform's time as far as it was told, with no call unless it never was; never later than it is.
+
+        Raises:
+            CallError: it was never told, and there is no usable answer.
+
+        """
+        self._learn_time(Kind.DETAIL)
+        return (self._client.clock() + self._client.platform_ahead).astimezone(CHINA)
+
+    def sharpen_time(self, seconds: float) -> bool:
+        """Learn the platform's time better, where the best moment to ask comes within so many seconds.
+
+        The platform tells whole seconds, so what is known of its time may lie behind by one. Asked when a second of
+        its may or may not have begun, the answer halves what is not known. Returns whether it was asked.
+
+        Raises:
+            CallError: no usable answer.
+
+        """
+        until_best = self._clock.best_moment(self._client.clock())
+        if until_best is None or until_best > seconds:
+            return False
+        time.sleep(until_best)
+        self._clock.count_question()
+        # Once, and with no patience: it is not worth waiting for.
+        self._ask_time(Kind.MESSAGE, retry=replace(self._retry, attempts=1), patience_seconds=0.0)
+        return True
+
+    def _ask_time(
+        self, kind: Kind, *, retry: RetrySettings | None = None, patience_seconds: float = LONGEST_WAIT_SECONDS
+    ) -> datetime:
+        asked_at = self._client.clock()
+
         def read(envelope: Envelope, _answer: Answer) -> datetime:
             try:
                 moment = read_moment(envelope.payload.get("time"))
@@ -107,9 +144,18 @@ class TaobaoCalls:
             return moment
 
         # It tells the clock even to an app that nobody has authorised yet.
-        platform_time = self._call(kind, TIME, {}, read, payload_keys=frozenset({"time"}), needs_session=False)
-        self._client.platform_ahead = platform_time - self._client.clock()
-        self._knows_time = True
+        platform_time = self._call(
+            kind,
+            TIME,
+            {},
+            read,
+            payload_keys=frozenset({"time"}),
+            needs_session=False,
+            retry=retry,
+            patience_seconds=patience_seconds,
+        )
+        self._clock.note(platform_time, asked_at, self._client.clock(), time.monotonic())
+        self._client.platform_ahead = self._clock.ahead
         return platform_time
 
     def close(self) -> None:
@@ -117,7 +163,7 @@ class TaobaoCalls:
         self._client.close()
 
     def _learn_time(self, kind: Kind) -> None:
-        if not self._knows_time:
+        if not self._clock.is_known:
             self._ask_time(kind)
 
     def _call(

@@ -97,9 +97,9 @@ class TaobaoMessages(TaobaoCalls):
 
         params = {"group_name": group or "", "quantity": str(LARGEST_BATCH)}
         messages = self._message_call(CONSUME, params, read, about=about, payload_keys=frozenset({"messages"}))
-        if messages and not self._knows_time:
+        if messages:
             # Only now: an empty queue is asked every few seconds.
-            self._ask_time(Kind.MESSAGE)
+            self._learn_time(Kind.MESSAGE)
         received_at = (self._client.clock() + self._client.platform_ahead).astimezone(CHINA)
         return MessageBatch(messages=messages, received_at=received_at)
 
