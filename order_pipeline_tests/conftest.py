@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
 
 from order_pipeline.configuration import Shop
@@ -31,6 +32,14 @@ from order_pipeline.warehouse.database import connect
 NOON = datetime(2026, 3, 15, 12, 0, 0, tzinfo=SHANGHAI)
 # Tests of faults shall not wait as long as a person would let the real thing.
 QUICK_RETRY = RetrySettings(attempts=3, deadline_seconds=5, first_wait_seconds=0.01, longest_wait_seconds=0.05)
+
+# The same examples each time, so that a change is judged by itself; however long a busy machine takes over one of them.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+# New examples with each run: make test ARGS=--hypothesis-profile=exploring
+settings.register_profile("exploring", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("repeatable")
 
 _numbers = itertools.count(1)
 

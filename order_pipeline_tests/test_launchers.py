@@ -60,14 +60,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     command = [program, "api", "grpc", "--python-file", str(served), "--port", str(port), "--max-workers", "2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     client = DagsterGrpcClient(host="127.0.0.1", port=port)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while client.health_check_query() != "SERVING":  # type: ignore[no-untyped-call]
         assert time.monotonic() < deadline
         time.sleep(0.2)
     yield port
     # It would wait for the channels of those who asked it.
     process.kill()
-    process.wait(30)
+    process.wait(120)
 
 
 def test_a_run_that_the_code_server_does_not_know_is_lost(instance: dg.DagsterInstance, served: int) -> None:

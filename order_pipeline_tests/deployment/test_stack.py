@@ -31,7 +31,7 @@ def test_killed_in_the_middle_of_a_run_the_stack_recovers_by_itself(folder: Path
         if has_metrics(programs):
             stack.up("metrics")
             stack.wait_healthy("metrics")
-            assert requests.get(f"{stack.url('metrics')}/metrics", timeout=10).text.startswith("#")
+            assert requests.get(f"{stack.url('metrics')}/metrics", timeout=60).text.startswith("#")
 
         # The sensor starts the first load; the code server dies while it fetches details.
         engine = warehouse(stack)

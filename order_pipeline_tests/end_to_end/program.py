@@ -19,6 +19,8 @@ from order_pipeline.cli import main
 from order_pipeline_tests.conftest import Play
 
 PROGRAM = [sys.executable, "-m", "order_pipeline"]
+# A command takes seconds where nothing else runs; minutes where ten others do.
+PATIENCE_SECONDS = 300.0
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +29,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -66,6 +68,6 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_SECONDS)
         assert process.stdout is not None
         process.stdout.close()

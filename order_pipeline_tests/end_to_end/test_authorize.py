@@ -23,7 +23,7 @@ from order_pipeline.sandbox.authorization import AuthorizationRules, TokenLifeti
 from order_pipeline.sandbox.shops import DEMO_SHOP, Shop
 from order_pipeline.warehouse.database import transaction
 from order_pipeline_tests.conftest import Play
-from order_pipeline_tests.end_to_end.program import PROGRAM, run, run_here
+from order_pipeline_tests.end_to_end.program import PATIENCE_SECONDS, PROGRAM, run, run_here
 
 SHOP = "demo-shop"
 KEY = Fernet.generate_key().decode()
@@ -84,12 +84,12 @@ def waiting(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def browse(page: str, **changes: str) -> requests.Response:
-    return requests.get(page, params=changes, timeout=10)
+    return requests.get(page, params=changes, timeout=60)
 
 
 def code_for(play: Play, redirect_uri: str = OUT_OF_BAND, **changes: str) -> str:
     asked = {"response_type": "code", "client_id": DEMO_SHOP.app_key, "redirect_uri": redirect_uri}
-    page = requests.get(f"{play.server.url}/oauth/authorize", params=asked | changes, timeout=5)
+    page = requests.get(f"{play.server.url}/oauth/authorize", params=asked | changes, timeout=60)
     return page.text.split('<code id="code">')[1].split("<")[0]
 
 
@@ -123,7 +123,7 @@ def test_the_browser_comes_back_and_the_shop_is_authorised(home: Path, play: Pla
         answer = browse(page)
         assert answer.status_code == 200
         assert "authorised" in answer.text
-        said, complaints = process.communicate(timeout=30)
+        said, complaints = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, complaints
     report = json.loads(said)
     assert (report["shop"], report["account"]) == (SHOP, str(DEMO_SHOP.user_id))
@@ -169,12 +169,12 @@ def test_a_code_can_be_pasted_and_so_can_the_address_it_is_in(play: Play, engine
     with waiting("--paste") as (process, page):
         shown = browse(page).text
         code = shown.split('<code id="code">')[1].split("<")[0]
-        said, complaints = process.communicate(code + "\n", timeout=30)
+        said, complaints = process.communicate(code + "\n", timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, complaints
     assert "is authorised as 沙箱测试旗舰店" in said
     first = held(engine, "fingerprint")
     asked = {"response_type": "code", "client_id": DEMO_SHOP.app_key, "redirect_uri": "http://127.0.0.1:9/"}
-    back = requests.get(f"{play.server.url}/oauth/authorize", params=asked, allow_redirects=False, timeout=5)
+    back = requests.get(f"{play.server.url}/oauth/authorize", params=asked, allow_redirects=False, timeout=60)
     pasted = run_here("authorize", SHOP, "--code", back.headers["location"], "--redirect-uri", "http://127.0.0.1:9/")
     assert pasted.returncode == 0, pasted.stderr
     assert held(engine, "fingerprint") != first
@@ -196,7 +196,7 @@ def test_the_gateway_gives_tokens_too(play: Play, engine: Engine) -> None:
 def test_an_owner_who_says_no_ends_it(engine: Engine) -> None:
     with waiting() as (process, page):
         browse(page, deny="true")
-        _, complaints = process.communicate(timeout=30)
+        _, complaints = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert "access_denied" in complaints
     assert "have the shop's owner agree" in complaints
@@ -208,12 +208,12 @@ def test_an_answer_with_another_state_is_turned_away_and_the_right_one_still_cou
     with waiting() as (process, page):
         # A stranger's page sends the browser to us with a code of the stranger's own.
         redirect_uri = unquote(page.split("redirect_uri=")[1].split("&")[0])
-        slipped = requests.get(redirect_uri, params={"code": "theirs", "state": "theirs"}, timeout=5)
+        slipped = requests.get(redirect_uri, params={"code": "theirs", "state": "theirs"}, timeout=60)
         assert slipped.status_code == 400
-        assert requests.get(redirect_uri + "favicon.ico", timeout=5).status_code == 404
+        assert requests.get(redirect_uri + "favicon.ico", timeout=60).status_code == 404
         assert process.poll() is None
         assert browse(page).status_code == 200
-        said, complaints = process.communicate(timeout=30)
+        said, complaints = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, complaints
     assert "another state than ours was turned away" in complaints
     assert "theirs" not in said + complaints

@@ -8,10 +8,24 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
-from order_pipeline_tests.end_to_end.program import run, running
+from order_pipeline.resources.addresses import SANDBOX_FILE
+from order_pipeline_tests.end_to_end.program import PATIENCE_SECONDS, run, running
 
 SMALL_DEMO = ["demo", "--demand", "synthetic", "--orders", "400", "--scale", "1", "--live-seconds", "3", "--json"]
+
+
+def details_fetched(folder: Path, earlier: set[int]) -> int:
+    """Ask the sandbox of a demo how much of its first load is done; 0: it is not there yet, only an earlier one's."""
+    try:
+        told = json.loads((folder / ".order_pipeline" / SANDBOX_FILE).read_text())
+        if told["pid"] in earlier:
+            return 0
+        statistics = requests.get(f"{told['url']}/sandbox/statistics", timeout=60).json()
+    except (OSError, ValueError):
+        return 0
+    return int(statistics["calls"].get("taobao.trade.fullinfo.get", 0))
 
 
 @pytest.mark.usefixtures("project_folder")
@@ -45,15 +59,18 @@ def test_the_demo_proves_that_the_tables_equal_the_platform() -> None:
 
 def test_an_interrupted_demo_goes_on_at_the_next_start(project_folder: Path) -> None:
     demo = [*SMALL_DEMO[:3], "--orders", "1500", *SMALL_DEMO[5:]]
-    state = project_folder / ".order_pipeline" / "sandbox.json"
+    announced = project_folder / ".order_pipeline" / SANDBOX_FILE
+    earlier: set[int] = set()
     for stop in (signal.SIGKILL, signal.SIGINT):
         with running(*demo) as process:
-            deadline = time.monotonic() + 60
-            while not state.exists() and time.monotonic() < deadline:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while details_fetched(project_folder, earlier) < 100:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
                 time.sleep(0.05)
-            time.sleep(3)
+            earlier.add(json.loads(announced.read_text())["pid"])
             process.send_signal(stop)
-            said = process.communicate(timeout=60)[0]
+            said = process.communicate(timeout=PATIENCE_SECONDS)[0]
     assert process.returncode == 130
     assert "the next start goes on from here" in said
     assert "Traceback" not in said

@@ -52,7 +52,7 @@ class Dev(NamedTuple):
     process: subprocess.Popen[str]
 
     def ask(self, query: str) -> Any:
-        answer = requests.post(f"{self.url}/graphql", json={"query": query}, timeout=30).json()
+        answer = requests.post(f"{self.url}/graphql", json={"query": query}, timeout=120).json()
         assert "errors" not in answer, answer
         return answer["data"]
 
@@ -135,7 +135,7 @@ def test_in_a_browser_days_are_backfilled_and_a_day_that_differs_is_red(dev: Dev
 
 def test_dev_ends_in_order(dev: Dev) -> None:
     dev.process.send_signal(signal.SIGINT)
-    assert dev.process.wait(40) == 0
+    assert dev.process.wait(START_SECONDS) == 0
 
 
 def make_an_order_that_the_platform_does_not_have(before: date) -> None:

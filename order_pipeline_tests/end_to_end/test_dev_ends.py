@@ -15,6 +15,9 @@ from rich.console import Console
 
 from order_pipeline.commands.dev import ENDED_BY_ITSELF, serve_dagster
 
+# Ten seconds where nothing else runs; minutes where ten others do.
+START_SECONDS = 240.0
+
 
 def test_when_the_daemon_dies_everything_is_ended_and_said_to_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -32,9 +35,9 @@ def test_when_the_daemon_dies_everything_is_ended_and_said_to_be(
         started = ours()
         (daemon,) = (each for each in started if "dagster._daemon run" in words(each))
         daemon.kill()
-        assert serving.result(90) == ENDED_BY_ITSELF
+        assert serving.result(START_SECONDS) == ENDED_BY_ITSELF
     assert "Dagster ended by itself" in said.getvalue()
-    _gone, left = psutil.wait_procs(started, timeout=10)
+    _gone, left = psutil.wait_procs(started, timeout=60)
     assert [words(each) for each in left] == []
 
 
@@ -62,7 +65,7 @@ def words(process: psutil.Process) -> str:
 
 
 def wait_for(url: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             requests.get(url, timeout=2).raise_for_status()

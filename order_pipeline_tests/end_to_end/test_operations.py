@@ -183,7 +183,7 @@ with open_instance() as instance:
 def work() -> str:
     """Run jobs over the played days in a process of their own; return all that it printed."""
     days = [str(NOON.date() - timedelta(days=DAYS - 1)), str(NOON.date())]
-    done = subprocess.run([sys.executable, "-c", WORK, *days], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", WORK, *days], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -364,16 +364,16 @@ def test_a_backup_is_restored_into_a_fresh_server(
     found = {name: postgres.programs / name for name in ("pg_dump", "pg_restore", "psql")}
     source = world.engine.url.render_as_string(hide_password=False).replace("+psycopg2", "")
     dump = tmp_path / "warehouse.dump"
-    subprocess.run([found["pg_dump"], "--format=custom", f"--file={dump}", source], check=True, timeout=60)
+    subprocess.run([found["pg_dump"], "--format=custom", f"--file={dump}", source], check=True, timeout=300)
     with transaction(world.engine) as connection:
         orders = connection.execute(text("SELECT count(*) FROM core.orders")).scalar()
     server = embedded.start(tmp_path / "fresh")
     try:
         target = server.warehouse_url.replace("+psycopg2", "")
         roles = "CREATE ROLE bi_reader NOLOGIN; CREATE ROLE personal_reader NOLOGIN"
-        subprocess.run([found["psql"], "--quiet", "--command", roles, target], check=True, timeout=60)
+        subprocess.run([found["psql"], "--quiet", "--command", roles, target], check=True, timeout=300)
         restore = [str(found["pg_restore"]), "--exit-on-error", "--no-owner", "--dbname", target, str(dump)]
-        subprocess.run(restore, check=True, timeout=60)
+        subprocess.run(restore, check=True, timeout=300)
         engine = connect(server.warehouse_url)
         with transaction(engine) as connection:
             assert connection.execute(text("SELECT count(*) FROM core.orders")).scalar() == orders

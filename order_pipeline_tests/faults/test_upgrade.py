@@ -169,7 +169,7 @@ def test_migrating_an_older_schema_while_a_worker_loads_loses_nothing(
     monkeypatch.setenv("ORDER_PIPELINE_DATABASE_URL", warehouse_url)
     with ThreadPoolExecutor() as threads:
         worker = threads.submit(work)
-        assert begun.wait(60)
+        assert begun.wait(240)
         done = CliRunner().invoke(cli, ["migrate"])
         migrated.set()
         worker.result()

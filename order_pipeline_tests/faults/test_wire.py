@@ -84,8 +84,11 @@ def changes(play: Play, number: int) -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.name}-{fault.kind}".rstrip("-"))
 def test_after_the_fault_the_tables_equal_the_platform(engine: Engine, play: Play, fault: Fault) -> None:
     # The changes of a pass fall into one second: with small pages that second has to be counted and paged through.
-    access = impatient(play, page_size=5 if fault.name in {"wrong_total", "repeated_page"} else 100)
-    pass_over(engine, access)
+    page_size = 5 if fault.name in {"wrong_total", "repeated_page"} else 100
+    # Where nothing is wrong an answer may take as long as the machine wants.
+    patient = play.access(page_size)
+    pass_over(engine, patient)
+    access = impatient(play, page_size)
     play.marketplace.faults.switch_on(fault)
     said = []
     for number in range(6):
@@ -103,12 +106,12 @@ def test_after_the_fault_the_tables_equal_the_platform(engine: Engine, play: Pla
     for _ in range(3):
         play.clock.advance(100)
         wake(engine)
-        pass_over(engine, access)
+        pass_over(engine, patient)
     if CATALOGUE[fault.name].strikes == "records":
         _change_every_order(play)
         play.clock.advance(60)
-        pass_over(engine, access)
-    found = proof(engine, access, play.server.url)
+        pass_over(engine, patient)
+    found = proof(engine, patient, play.server.url)
     assert found.equal, found.examples
 
 
@@ -175,6 +178,6 @@ def test_a_ban_is_obeyed_and_nothing_is_asked_meanwhile(engine: Engine, play: Pl
     changes(play, 1)
     play.clock.advance(60)
     play.marketplace.faults.switch_on(Fault("ban", seconds=31_062, count=1))
-    with pytest.raises(CallError, match=r"3106[12]"):
+    with pytest.raises(CallError, match=r"310[56]\d"):
         pass_over(engine, access)
     assert access.calls.failed <= 2

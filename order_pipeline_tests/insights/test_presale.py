@@ -218,7 +218,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[PresaleLine], list[PresaleLine]]:
     return newest, disorder
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(deliveries())
 def test_any_order_and_number_of_deliveries_ends_in_the_same_holds(
     told: tuple[list[PresaleLine], list[PresaleLine]],

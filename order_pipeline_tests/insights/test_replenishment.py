@@ -52,7 +52,7 @@ def only(forecast: pd.DataFrame, stock: pd.DataFrame, supplier: pd.DataFrame, po
     return line
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.lists(rows, min_size=10, max_size=20))
 def test_purchases_reach_the_level_in_whole_packs_fall_with_stock_and_are_not_made_twice(
     drawn: list[dict[str, float]],
@@ -105,7 +105,7 @@ def test_every_line_shows_its_working() -> None:
     assert (line.model, line.own_wape, line.service_level) == ("trees", 0.5, 0.95)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000_000), st.floats(0, 1), st.floats(0, 1))
 def test_deposits_count_as_far_as_they_are_expected_to_be_paid(held: int, one: float, other: float) -> None:
     lower, higher = (int(expected_of_deposits(pd.Series([held]), rate)[0]) for rate in sorted((one, other)))

@@ -61,7 +61,7 @@ def taken(lines: tuple[Line, ...]) -> Counter[str]:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(drawn_lines, drawn_stock, st.randoms(use_true_random=False))
 def test_a_list_takes_no_more_than_there_is_and_the_next_one_nothing_again(
     lines: list[Line], stock: dict[str, int | None], random: object
@@ -82,7 +82,7 @@ def test_a_list_takes_no_more_than_there_is_and_the_next_one_nothing_again(
     assert {each.line.key for each in again.held} == {each.line.key for each in decided.held}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(drawn_lines, drawn_stock)
 def test_nobody_is_overtaken_at_a_sku_that_was_short(lines: list[Line], stock: dict[str, int | None]) -> None:
     decided = plan(lines, stock)

@@ -125,11 +125,11 @@ def test_a_service_that_is_not_there_is_named_without_its_address() -> None:
 
 
 def test_an_answer_that_never_ends_is_not_waited_for(service: Service) -> None:
-    service.hang_seconds = 5
+    service.hang_seconds = 60
     began = time.monotonic()
     with pytest.raises(DeliveryError, match="no answer within 0 s"):
         send_within(robot("dingtalk", service), MESSAGE, 0.3)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 def test_without_an_address_the_log_gets_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -53,8 +53,8 @@ class Script:
             method = parameters.get("sign_method", "md5")
             parameters = parameters | {"sign": sign(parameters, self.secret, method)}
         if verb == "GET":
-            return self.http.get(self.url, params=parameters, timeout=10, **options)
-        return self.http.request(verb, self.url, data=parameters, timeout=10, **options)
+            return self.http.get(self.url, params=parameters, timeout=60, **options)
+        return self.http.request(verb, self.url, data=parameters, timeout=60, **options)
 
     def call(self, method: str, **business: Any) -> dict[str, Any]:
         response = self.send(self.parameters(method, **business))
@@ -84,6 +84,6 @@ class Script:
 
 def truth(base_url: str, shop: str, fields: str | None = None) -> list[dict[str, Any]]:
     parameters = {"shop": shop} | ({"fields": fields} if fields else {})
-    response = requests.get(base_url + "/sandbox/truth", params=parameters, timeout=30)
+    response = requests.get(base_url + "/sandbox/truth", params=parameters, timeout=60)
     assert response.status_code == 200
     return [json.loads(line) for line in response.text.splitlines()]

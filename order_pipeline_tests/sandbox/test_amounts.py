@@ -36,7 +36,7 @@ def yuan(value: dict[str, Any], name: str) -> Decimal:
     return amount
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), mean_lines=st.sampled_from([1.0, 1.67, 9.0]))
 def test_amounts_add_up_in_every_state_of_every_life(seed: int, mean_lines: float) -> None:
     for trade in states(seed, mean_lines):
@@ -57,7 +57,7 @@ def test_amounts_add_up_in_every_state_of_every_life(seed: int, mean_lines: floa
         assert 0 <= yuan(trade, "received_payment") <= yuan(trade, "payment")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32))
 def test_item_fields_stand_on_the_trade_only_for_a_single_line(seed: int) -> None:
     for trade in states(seed, 1.67):

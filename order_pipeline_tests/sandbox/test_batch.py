@@ -25,7 +25,7 @@ def send(server: SandboxServer, script: Script, segments: list[str], separator: 
     if separator != SEPARATOR:
         headers["top-api-separator"] = separator
     url = server.url + "/router/batch"
-    response = script.http.post(url, params=system, data=body.encode(), headers=headers, timeout=10)
+    response = script.http.post(url, params=system, data=body.encode(), headers=headers, timeout=60)
     return [json.loads(piece) for piece in response.text.split(separator)]
 
 
@@ -52,5 +52,5 @@ def test_the_body_of_a_batch_is_signed(server: SandboxServer, script: Script) ->
     parameters = script.parameters("")
     url = server.url + "/router/batch"
     signed = {**parameters, "sign": "0" * 32}
-    response = script.http.post(url, params=signed, data="#PUBLIC#method=taobao.time.get", timeout=10)
+    response = script.http.post(url, params=signed, data="#PUBLIC#method=taobao.time.get", timeout=60)
     assert response.json()["error_response"]["code"] == 25

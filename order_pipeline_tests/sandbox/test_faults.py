@@ -18,11 +18,11 @@ LIST = "taobao.trades.sold.get"
 @pytest.fixture(autouse=True)
 def _no_faults_afterwards(server: SandboxServer) -> Iterator[None]:
     yield
-    requests.delete(server.url + "/sandbox/faults", timeout=5)
+    requests.delete(server.url + "/sandbox/faults", timeout=60)
 
 
 def switch_on(server: SandboxServer, name: str, **options: object) -> None:
-    response = requests.post(server.url + "/sandbox/faults", json={"name": name, **options}, timeout=5)
+    response = requests.post(server.url + "/sandbox/faults", json={"name": name, **options}, timeout=60)
     assert response.status_code == 200
     assert [fault["name"] for fault in response.json()["active"]] == [name]
 
@@ -34,11 +34,11 @@ def raw(script: Script) -> requests.Response:
 def test_an_outage_answers_instead_of_the_gateway(server: SandboxServer, script: Script) -> None:
     switch_on(server, "http_error", status=503)
     assert raw(script).status_code == 503
-    requests.delete(server.url + "/sandbox/faults", timeout=5)
+    requests.delete(server.url + "/sandbox/faults", timeout=60)
     switch_on(server, "html")
     response = raw(script)
     assert (response.status_code, response.text[:6]) == (200, "<html>")
-    requests.delete(server.url + "/sandbox/faults", timeout=5)
+    requests.delete(server.url + "/sandbox/faults", timeout=60)
     switch_on(server, "empty_body")
     assert raw(script).content == b""
 
@@ -117,7 +117,7 @@ def test_the_same_calls_meet_the_same_faults(server: SandboxServer, script: Scri
 
 
 def test_an_unknown_fault_is_refused_with_the_names_of_the_known(server: SandboxServer) -> None:
-    response = requests.post(server.url + "/sandbox/faults", json={"name": "earthquake"}, timeout=5)
+    response = requests.post(server.url + "/sandbox/faults", json={"name": "earthquake"}, timeout=60)
     assert response.status_code == 400
     assert "latency" in response.json()["error"]
 

@@ -37,7 +37,7 @@ def parcel_of(server: SandboxServer, waybill: str) -> dict[str, Any]:
 
 
 def act(server: SandboxServer, where: str, expected: int = 200, /, **body: Any) -> dict[str, Any]:
-    response = requests.post(f"{server.url}/sandbox/{where}", json={"shop": DEMO_SHOP.id, **body}, timeout=10)
+    response = requests.post(f"{server.url}/sandbox/{where}", json={"shop": DEMO_SHOP.id, **body}, timeout=60)
     assert response.status_code == expected, response.text
     answer: dict[str, Any] = response.json()
     return answer

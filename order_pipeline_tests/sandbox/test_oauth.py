@@ -52,7 +52,7 @@ def server(market: Marketplace) -> Iterator[SandboxServer]:
 def authorize(server: SandboxServer, **changes: str) -> dict[str, str]:
     """What the browser brings back."""
     asked = {"response_type": "code", "client_id": DEMO_SHOP.app_key, "redirect_uri": REDIRECT, "state": "s/1 &"}
-    response = requests.get(server.url + "/oauth/authorize", params=asked | changes, allow_redirects=False, timeout=5)
+    response = requests.get(server.url + "/oauth/authorize", params=asked | changes, allow_redirects=False, timeout=60)
     assert response.status_code == 302
     assert response.headers["location"].startswith(REDIRECT + "&")
     found = parse_qs(urlsplit(response.headers["location"]).query)
@@ -62,7 +62,7 @@ def authorize(server: SandboxServer, **changes: str) -> dict[str, str]:
 
 def post(server: SandboxServer, **form: str) -> requests.Response:
     app = {"client_id": DEMO_SHOP.app_key, "client_secret": DEMO_SHOP.app_secret}
-    return requests.post(server.url + "/oauth/token", data=app | form, timeout=5)
+    return requests.post(server.url + "/oauth/token", data=app | form, timeout=60)
 
 
 def exchange(server: SandboxServer, **changes: str) -> requests.Response:
@@ -103,7 +103,7 @@ def test_a_seller_may_refuse(server: SandboxServer) -> None:
 
 def test_an_app_without_an_address_shows_the_code_on_a_page(server: SandboxServer) -> None:
     asked = {"response_type": "code", "client_id": DEMO_SHOP.app_key, "redirect_uri": "urn:ietf:wg:oauth:2.0:oob"}
-    page = requests.get(server.url + "/oauth/authorize", params=asked, timeout=5)
+    page = requests.get(server.url + "/oauth/authorize", params=asked, timeout=60)
     code = page.text.split('<code id="code">')[1].split("<")[0]
     assert exchange(server, code=code, redirect_uri=asked["redirect_uri"]).status_code == 200
 
@@ -126,7 +126,7 @@ def test_a_refused_token_is_a_400_with_an_error_and_its_description(server: Sand
     for name, response in refusals.items():
         assert response.status_code == 400, name
         assert set(response.json()) == {"error", "error_description"}, name
-    assert requests.get(server.url + "/oauth/authorize", params={"client_id": "1"}, timeout=5).status_code == 400
+    assert requests.get(server.url + "/oauth/authorize", params={"client_id": "1"}, timeout=60).status_code == 400
 
 
 def test_a_session_expires_by_the_platforms_clock_and_a_refresh_replaces_it(
@@ -180,7 +180,7 @@ def test_a_withdrawn_authorisation_ends_every_session_and_is_announced(server: S
     token = exchange(server).json()
     script.call("taobao.tmc.user.permit")
     url = server.url + "/sandbox/authorizations"
-    assert requests.post(url, json={"shop": DEMO_SHOP.id, "action": "revoke"}, timeout=5).status_code == 200
+    assert requests.post(url, json={"shop": DEMO_SHOP.id, "action": "revoke"}, timeout=60).status_code == 200
     for session in (token["access_token"], DEMO_SHOP.session_key):
         assert answer_to(script, session) == "invalid-sessionkey"
     assert refresh(server, token).status_code == 400
@@ -188,10 +188,10 @@ def test_a_withdrawn_authorisation_ends_every_session_and_is_announced(server: S
     assert (message["topic"], message["user_nick"]) == ("taobao_top_AuthCancel", DEMO_SHOP.seller_nick)
     assert json.loads(message["content"])["user_id"] == DEMO_SHOP.user_id
     assert answer_to(script, exchange(server).json()["access_token"]) is None
-    assert requests.post(url, json={"shop": DEMO_SHOP.id, "action": "renew"}, timeout=5).status_code == 200
+    assert requests.post(url, json={"shop": DEMO_SHOP.id, "action": "renew"}, timeout=60).status_code == 200
     assert answer_to(script, DEMO_SHOP.session_key) is None
-    assert requests.post(url, json={"shop": "nobody", "action": "renew"}, timeout=5).status_code == 404
-    assert requests.post(url, json={"shop": DEMO_SHOP.id, "action": "x"}, timeout=5).status_code == 400
+    assert requests.post(url, json={"shop": "nobody", "action": "renew"}, timeout=60).status_code == 404
+    assert requests.post(url, json={"shop": DEMO_SHOP.id, "action": "x"}, timeout=60).status_code == 400
 
 
 def test_the_token_address_may_fail_too(market: Marketplace, server: SandboxServer) -> None:

@@ -48,7 +48,7 @@ def server(market: Marketplace) -> Iterator[SandboxServer]:
 
 
 def refunds_of(server: SandboxServer, shop: str = DEMO_SHOP.id) -> list[dict[str, Any]]:
-    response = requests.get(server.url + "/sandbox/truth/refunds", params={"shop": shop}, timeout=10)
+    response = requests.get(server.url + "/sandbox/truth/refunds", params={"shop": shop}, timeout=60)
     assert response.status_code == 200
     assert response.headers["x-platform-now"]
     return [json.loads(line) for line in response.text.splitlines()]
@@ -187,7 +187,7 @@ def test_a_wrong_call_gets_its_code(script: Script, method: str, business: dict[
 def test_another_shops_refunds_do_not_exist(server: SandboxServer, script: Script) -> None:
     foreign = refunds_of(server, OTHER_SHOP.id)[0]["refund_id"]
     assert script.call(DETAIL, fields="refund_id", refund_id=foreign)["code"] == 15
-    unknown = requests.get(server.url + "/sandbox/truth/refunds", params={"shop": "nobody"}, timeout=5)
+    unknown = requests.get(server.url + "/sandbox/truth/refunds", params={"shop": "nobody"}, timeout=60)
     assert unknown.status_code == 404
 
 

@@ -54,7 +54,7 @@ def test_parameters_in_the_query_and_in_the_form_are_one_call(server: SandboxSer
     everything = script.parameters("taobao.trade.fullinfo.get", fields="tid", tid=some_tid(script))
     everything["sign"] = sign(everything, script.secret, "md5")
     form = {name: everything.pop(name) for name in ("fields", "tid")}
-    answer = requests.post(server.gateway_url, params=everything, data=form, timeout=10).json()
+    answer = requests.post(server.gateway_url, params=everything, data=form, timeout=60).json()
     assert answer["trade_fullinfo_get_response"]["trade"]["tid"] == int(form["tid"])
 
 
@@ -184,7 +184,7 @@ def test_large_answers_are_compressed_for_those_who_ask(server: SandboxServer, s
         signed = parameters | {"sign": sign(parameters, script.secret, "md5")}
         body = urllib.parse.urlencode(signed).encode()
         request = urllib.request.Request(server.gateway_url, body, {"Accept-Encoding": accept})
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return response.headers.get("content-encoding"), response.read()
 
     large = script.parameters("taobao.trades.sold.get", fields="tid,orders", page_size=100)

@@ -23,11 +23,11 @@ FIELDS = "tid,num,type,status,title,created,modified,payment,total_fee,seller_fl
 @pytest.fixture(autouse=True)
 def _no_faults_afterwards(server: SandboxServer) -> Iterator[None]:
     yield
-    requests.delete(server.url + "/sandbox/faults", timeout=5)
+    requests.delete(server.url + "/sandbox/faults", timeout=60)
 
 
 def switch_on(server: SandboxServer, name: str, **options: object) -> None:
-    response = requests.post(server.url + "/sandbox/faults", json={"name": name, **options}, timeout=5)
+    response = requests.post(server.url + "/sandbox/faults", json={"name": name, **options}, timeout=60)
     assert response.status_code == 200, response.text
 
 
@@ -66,13 +66,16 @@ def test_compressed_bytes_may_be_cut_off(server: SandboxServer, script: Script) 
 
 
 def test_a_body_may_trickle_past_every_read_timeout(server: SandboxServer, script: Script) -> None:
-    switch_on(server, "slow_body", milliseconds=20)
+    switch_on(server, "slow_body", milliseconds=60)
+    limit = 2.0
     begin = time.monotonic()
-    with script.http.get(script.url, params=script.parameters("taobao.time.get"), timeout=0.5, stream=True) as response:
+    with script.http.get(
+        script.url, params=script.parameters("taobao.time.get"), timeout=limit, stream=True
+    ) as response:
         pieces = [piece for piece, _ in zip(response.iter_content(1), range(40), strict=False)]
     assert len(pieces) == 40
-    assert time.monotonic() - begin > 0.5
-    assert requests.get(server.url + "/sandbox/health", timeout=1).status_code == 200
+    assert time.monotonic() - begin > limit
+    assert requests.get(server.url + "/sandbox/health", timeout=30).status_code == 200
 
 
 def test_headers_may_come_and_then_nothing(server: SandboxServer, script: Script) -> None:
@@ -89,12 +92,12 @@ def test_totals_and_pages_may_lie(server: SandboxServer, script: Script) -> None
     total, second = call()["total_results"], call(page_no=2)["trades"]
     switch_on(server, "wrong_total")
     assert {call()["total_results"] - total for _ in range(4)} == {1, -1}
-    requests.delete(server.url + "/sandbox/faults", timeout=5)
+    requests.delete(server.url + "/sandbox/faults", timeout=60)
     switch_on(server, "has_next_forever")
     assert call(page_no=100_000, use_has_next="true")["has_next"] is True
     switch_on(server, "repeated_page")
     assert call(page_no=3)["trades"] == second
-    requests.delete(server.url + "/sandbox/faults", timeout=5)
+    requests.delete(server.url + "/sandbox/faults", timeout=60)
     switch_on(server, "empty_page")
     assert "trades" not in (page := call(page_no=2))
     assert page["total_results"] == total
@@ -126,7 +129,7 @@ def test_records_may_be_unlike_their_documentation(server: SandboxServer, script
     switch_on(server, "odd_record", kind=kind, rate=1.0 if kind != "huge_field" else 0.05, seed=4)
     spoilt = [trade for trade in trades(script) if check_oddity(kind, trade)]
     assert len(spoilt) == 50 if kind != "huge_field" else 0 < len(spoilt) < 10
-    requests.delete(server.url + "/sandbox/faults", timeout=5)
+    requests.delete(server.url + "/sandbox/faults", timeout=60)
     assert trades(script) == before
     assert truth(server.url, DEMO_SHOP.id, "tid,num,payment,orders.oid")
 
@@ -164,7 +167,7 @@ def test_a_ban_refuses_the_method_it_was_given_for_and_no_other(server: SandboxS
 def test_one_fault_can_be_switched_off(server: SandboxServer) -> None:
     switch_on(server, "latency")
     switch_on(server, "isp")
-    left = requests.delete(server.url + "/sandbox/faults", params={"label": "isp"}, timeout=5).json()["active"]
+    left = requests.delete(server.url + "/sandbox/faults", params={"label": "isp"}, timeout=60).json()["active"]
     assert [fault["name"] for fault in left] == ["latency"]
 
 
@@ -181,8 +184,8 @@ def test_broken_connections_leave_no_complaint_in_the_log(
 
 
 def test_the_table_of_faults_can_be_read(server: SandboxServer) -> None:
-    known = requests.get(server.url + "/sandbox/faults", timeout=5).json()["known"]
+    known = requests.get(server.url + "/sandbox/faults", timeout=60).json()["known"]
     assert {row["name"] for row in known} == set(CATALOGUE)
     assert all(row["description"] and row["strikes"] for row in known)
-    refused = requests.post(server.url + "/sandbox/faults", json={"name": "slow_body", "kind": "nul"}, timeout=5)
+    refused = requests.post(server.url + "/sandbox/faults", json={"name": "slow_body", "kind": "nul"}, timeout=60)
     assert (refused.status_code, "trickle" in refused.json()["error"]) == (400, True)

@@ -220,9 +220,7 @@ def deliver(engine: Engine, access: ShopAccess, delivery: Delivery) -> None:
             store_list_pages(connection, access, INCREMENTS, [delivery])
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_order_and_number_of_deliveries_ends_in_the_same_tables(
     engine: Engine, recorded: Recorded, data: st.DataObject
@@ -257,9 +255,7 @@ STEPS = st.lists(
 )
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=STEPS, last=st.sampled_from(["messages", "lists"]))
 def test_whatever_happens_between_the_looks_one_channel_at_the_end_is_enough(
     engine: Engine, steps: list[tuple[str, float]], last: str

@@ -58,12 +58,12 @@ def test_wider_lanes_take_what_begins_from_then_on_and_lose_nothing_of_what_was_
         let_go = threading.Event()
 
         def wait(number: int) -> int:
-            let_go.wait(10)
+            let_go.wait(60)
             return number
 
         before = lanes.map(wait, range(3))
         lanes.widen(5)
         together = threading.Barrier(5)
-        assert list(lanes.map(lambda _number: together.wait(10) < 5, range(5))) == [True] * 5
+        assert list(lanes.map(lambda _number: together.wait(60) < 5, range(5))) == [True] * 5
         let_go.set()
         assert list(before) == [0, 1, 2]

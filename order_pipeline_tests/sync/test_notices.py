@@ -224,11 +224,11 @@ def test_a_service_that_hangs_costs_its_time_limit_once_and_the_other_sink_gets_
 ) -> None:
     with running_service() as well:
         both = open_notifiers([f"dingtalk://HANGS?server={service.url}", f"wecom://KEY?server={well.url}"])
-        service.hang_seconds = 4
+        service.hang_seconds = 60
         say(engine, notice())
         began = time.monotonic()
-        first, second = deliver(engine, both, send_seconds=0.3)
-        assert time.monotonic() - began < 2
+        first, second = deliver(engine, both, send_seconds=1)
+        assert time.monotonic() - began < 20
         assert "no answer within" in first.stopped
         assert (second.notices, len(well.got)) == (1, 1)
         (waiting,) = held(engine)

@@ -276,7 +276,7 @@ def test_killed_in_the_middle_of_a_refill_the_next_run_converges(
     shop = play.shop()
     arguments = [warehouse_url, shop.gateway_url, shop.app_key, shop.app_secret, shop.session_key, str(DAY)]
     process = subprocess.Popen([sys.executable, "-c", KILLED, *arguments])
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while play.marketplace.statistics()["calls"]["taobao.trade.fullinfo.get"] < len(day) + 4:
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -36,6 +36,7 @@ from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.tokens import TokenRow
 from order_pipeline_tests.conftest import NOON, QUICK_RETRY, Play
 from order_pipeline_tests.proving import pass_over, proof
+from order_pipeline_tests.sync.test_messages import SISTER
 
 HOUR = timedelta(hours=1)
 OTHER_SHOP = PlayedShop(
@@ -46,7 +47,7 @@ OTHER_SHOP = PlayedShop(
     seller_nick="另一家店",
     user_id=2_200_000_000_002,
 )
-SHOPS = {shop.id: shop for shop in (DEMO_SHOP, OTHER_SHOP)}
+SHOPS = {shop.id: shop for shop in (DEMO_SHOP, OTHER_SHOP, SISTER)}
 RULES = AuthorizationRules(
     lifetimes=TokenLifetimes(expires_in=7_200, re_expires_in=86_400), refreshes_per_hour=3, configured_sessions=False
 )
@@ -200,7 +201,7 @@ def test_of_two_processes_one_renews_and_both_go_on_with_its_token(
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    keys = [process.communicate(timeout=30)[0].strip() for process in processes]
+    keys = [process.communicate(timeout=120)[0].strip() for process in processes]
     assert keys == [seller.token] * 2
     assert refreshes(play) == 2
     assert row(engine, "SELECT refreshes FROM sync.token")[0] == 1

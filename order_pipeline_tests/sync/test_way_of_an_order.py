@@ -251,7 +251,7 @@ def test_a_session_that_expires_midway_leaves_the_work_on_the_list(engine: Engin
 def test_every_call_is_in_the_call_log(engine: Engine, play: Play) -> None:
     access = play.access()
     for_each_shop([access], engine, lambda access: pass_over(engine, access))
-    answered = requests.get(f"{play.server.url}/sandbox/statistics", timeout=5).json()["calls"]
+    answered = requests.get(f"{play.server.url}/sandbox/statistics", timeout=60).json()["calls"]
     with transaction(engine) as connection:
         rows = connection.execute(text("SELECT method, count(*) FROM sync.call GROUP BY 1"))
         logged = dict(rows.tuples().all())

@@ -26,9 +26,8 @@ from order_pipeline.warehouse.message_queues import Seller as KnownSeller
 from order_pipeline_tests.conftest import NOON, Play
 from order_pipeline_tests.proving import pass_over, proof
 from order_pipeline_tests.sync.test_messages import CONFIRM, SISTER, rows
-from order_pipeline_tests.sync.test_sessions import LENIENT, SHOPS, STRICT, Seller
+from order_pipeline_tests.sync.test_sessions import LENIENT, STRICT, Seller
 
-SHOPS[SISTER.id] = SISTER
 TOPIC = "taobao_top_AuthCancel"
 PAUSED = "SELECT shop_id FROM sync.shop_pause WHERE ended_at IS NULL"
 
@@ -181,7 +180,7 @@ def known(nick: str | None) -> KnownSeller:
 MINUTES = st.integers(-120, 120)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(authorised=MINUTES, withdrawn=MINUTES, error=st.integers(-9, 9))
 def test_a_session_that_began_after_its_withdrawal_never_ends_however_wrong_our_clock_is(
     authorised: int, withdrawn: int, error: int

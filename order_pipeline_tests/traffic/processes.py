@@ -49,8 +49,10 @@ class Started:
 
     def rest(self) -> list[dict[str, Any]]:
         """Wait for its end and return what else it said."""
-        said, _ = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0
+        assert self.process.stdout is not None
+        # Not communicate, which passes over what ``hear`` has read ahead.
+        said = self.process.stdout.read()
+        assert self.process.wait(60) == 0
         return [json.loads(line) for line in said.splitlines()]
 
 

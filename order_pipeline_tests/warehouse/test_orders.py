@@ -118,7 +118,7 @@ def test_text_arrives_as_it_was(engine: Engine, value: str) -> None:
     assert order[5] == {"memo": value}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_any_order_and_number_of_deliveries_ends_in_the_same_tables(engine: Engine, data: st.DataObject) -> None:
     versions = [

@@ -37,7 +37,7 @@ ORDERS: dict[str, Callable[[int, datetime], object]] = {
 }
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     seconds=st.lists(st.integers(-3, 25), max_size=40),
     page_size=st.integers(1, 5),

@@ -212,13 +212,14 @@ def test_an_answer_that_trickles_ends_at_the_deadline(message: bytes) -> None:
     error = failure(trickle(message, 0.05))
     assert isinstance(error, TransientError)
     assert "no complete answer" in str(error)
-    assert 0.7 < time.monotonic() - began < 5
+    # The whole of it would take 50 s.
+    assert 0.7 < time.monotonic() - began < 25
 
 
 def test_silence_ends_at_the_read_limit() -> None:
     began = time.monotonic()
     assert isinstance(failure(trickle(b"H", 30), limits=Limits(read_seconds=0.5)), TransientError)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_a_gateway_that_is_not_there_is_named_with_its_address() -> None:

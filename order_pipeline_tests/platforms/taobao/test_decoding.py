@@ -228,7 +228,7 @@ def read_everything(body: bytes) -> None:
         pass
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.binary(max_size=200))
 @example(b"\xed\xa0\x80")
 @example(b'{"error_response":{"code":' + b"9" * 5000 + b"}}")
@@ -236,7 +236,7 @@ def test_any_bytes_are_an_answer_or_malformed(body: bytes) -> None:
     read_everything(body)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(value=json_values, ascii_only=st.booleans(), root=st.sampled_from(["{}", '{"' + ROOT + '":{}}']))
 def test_any_json_is_an_answer_or_malformed(value: Any, ascii_only: bool, root: str) -> None:
     text = root.replace("{}", json.dumps(value, ensure_ascii=ascii_only))

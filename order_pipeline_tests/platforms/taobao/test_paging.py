@@ -75,7 +75,7 @@ def delivered(pages: Iterator[WalkedPage]) -> list[Row]:
     return [page.answer.rows[index] for page in pages for index in page.fresh]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     seconds=st.lists(st.integers(-3, 25), max_size=40),
     page_size=st.integers(1, 5),
@@ -112,7 +112,7 @@ def test_every_row_that_stays_in_the_window_is_delivered_once_while_others_move(
     assert len(market.calls) <= 8 * (len(seconds) + 2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     tied=st.lists(st.integers(0, 60), min_size=1, max_size=4),
     first=st.integers(2, 20),

@@ -273,7 +273,7 @@ any_value = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.dictionaries(st.sampled_from(sorted(trade())), any_value, max_size=3),
     st.dictionaries(st.sampled_from(sorted(line())), any_value, max_size=3),
