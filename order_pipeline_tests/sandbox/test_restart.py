@@ -42,7 +42,8 @@ def start(state: Path) -> tuple[subprocess.Popen[str], str]:
 
 
 def history(trade: dict[str, Any]) -> tuple[Any, ...]:
-    fixed = ("created", "type", "title", "receiver_name", "total_fee")
+    # Not the receiver: one buyer in a hundred changes the address.
+    fixed = ("created", "type", "title", "buyer_open_uid", "total_fee")
     return tuple(trade.get(name) for name in fixed)
 
 
