@@ -68,7 +68,7 @@ def load_list(engine: Engine, name: str, path: Path) -> Loaded:
     if not parsed.rows:
         why = f": {'; '.join(problems[:3])}" if problems else ""
         raise ConfigurationError(
-            f"{path}: no row of it can be used, so the {name} stay as they are{why}; compare it with the README"
+            f"{path}: no row of it can be used, so the {name} stay as they are{why}; compare it with docs/stock.md"
         )
 
     def work(connection: Connection) -> int:
