@@ -90,7 +90,7 @@ def test_details_fetched_when_the_message_says_are_fetched_once(
 
 def test_details_that_were_asked_for_too_early_are_asked_for_again_when_they_will_do() -> None:
     outcome = answered(modified=0, asked=1, announced=0)
-    assert outcome.due_again == 2.0
+    assert outcome.due_again == 1.0
 
 
 def test_details_older_than_the_message_are_doubted_so_often_and_then_believed() -> None:
