@@ -26,6 +26,7 @@ from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.purchases import open_purchases
 from order_pipeline.warehouse.restocking import open_list
 from order_pipeline.warehouse.ship_lists import held_lines, lines_of_lists, overdue_lines
+from order_pipeline.wording import counted
 
 ROWS_SHOWN = 50
 # A supplier's day or two is usual; after that somebody has to ask, or forgot to say that it came.
@@ -107,7 +108,8 @@ def restock_suggestions(
                 asset_key="restock_suggestions",
                 passed=not problems,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=f"{len(problems)} rows keep SKUs off the list, or count less than they say; all are in "
+                description=f"{counted(len(problems), 'row keeps its SKU', 'rows keep SKUs')} "
+                f"off the list, or count less than they say; all are in "
                 f"core.restock_problem"
                 if problems
                 else None,
@@ -118,7 +120,8 @@ def restock_suggestions(
                 asset_key="restock_suggestions",
                 passed=not late,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=f"{len(late)} purchases are more than {LATE_DAYS} days late and still count as on order: "
+                description=f"{counted(len(late), 'purchase is', 'purchases are')} "
+                f"more than {LATE_DAYS} days late and still count as on order: "
                 f"order-pipeline restock received ID when they are here, cancel ID when they will not come"
                 if late
                 else None,
@@ -192,7 +195,7 @@ def ship_list(
                 asset_key="ship_list",
                 passed=not overdue,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=f"{len(overdue)} lines should have left by now" if overdue else None,
+                description=f"{counted(len(overdue), 'line')} should have left by now" if overdue else None,
                 metadata={"lines": table(overdue[:ROWS_SHOWN])},
             ),
         ],

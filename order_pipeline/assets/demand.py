@@ -23,6 +23,7 @@ from order_pipeline.sync.demand import Counted, count_demand
 from order_pipeline.sync.forecasting import UnfitError, judge_forecasts, make_forecast
 from order_pipeline.warehouse.daily_sales import sales_totals
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.wording import counted
 
 # A day's list is acted upon on that day; a little more than a day is a missed morning.
 FRESH_WEEKLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_window=timedelta(days=8))
@@ -95,7 +96,7 @@ def daily_sku_sales(
     days = partition_days(context)
     with named_failures():
         accesses = shops.open(warehouse.engine, config.shops)
-        counted = [
+        counts = [
             count_demand(
                 warehouse.engine,
                 access.shop.id,
@@ -106,19 +107,19 @@ def daily_sku_sales(
             for access in accesses
         ]
         with transaction(warehouse.engine) as connection:
-            totals = sales_totals(connection, [each.shop_id for each in counted], days)
-    problems = [problem for each in counted for problem in each.problems]
-    implausible = [each for each in counted if _is_implausible(each)]
+            totals = sales_totals(connection, [each.shop_id for each in counts], days)
+    problems = [problem for each in counts for problem in each.problems]
+    implausible = [each for each in counts if _is_implausible(each)]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(row["skus"] for row in totals),
             "quantity": sum(row["quantity"] or 0 for row in totals),
-            "days_counted": sum(len(each.days) for each in counted),
-            "lines_read": sum(each.lines for each in counted),
+            "days_counted": sum(len(each.days) for each in counts),
+            "lines_read": sum(each.lines for each in counts),
             "left_out": table(
                 [
                     {"shop": each.shop_id, "why": why, "lines": lines}
-                    for each in counted
+                    for each in counts
                     for why, lines in each.left_out.items()
                     if lines
                 ]
@@ -142,15 +143,15 @@ def daily_sku_sales(
                 asset_key="daily_sku_sales",
                 passed=not problems,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=f"{len(problems)} rows could not be counted" if problems else None,
+                description=f"{counted(len(problems), 'row')} could not be counted" if problems else None,
                 metadata={"rows": table(problems[:ROWS_SHOWN])},
             ),
         ],
     )
 
 
-def _is_implausible(counted: Counted) -> bool:
-    return counted.lines > 0 and counted.left_out.get("unusable", 0) / counted.lines > MOST_UNUSABLE
+def _is_implausible(each: Counted) -> bool:
+    return each.lines > 0 and each.left_out.get("unusable", 0) / each.lines > MOST_UNUSABLE
 
 
 @dg.asset(

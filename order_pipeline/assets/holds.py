@@ -20,6 +20,7 @@ from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.presale_holds import hold_totals
 from order_pipeline.warehouse.presale_rules import HOLD_RULES, WORDS
 from order_pipeline.warehouse.rules import breaches
+from order_pipeline.wording import counted
 
 SHOWN = 20
 
@@ -73,7 +74,8 @@ def presale_holds(
                 check_name="holds_add_up",
                 asset_key="presale_holds",
                 passed=not broken,
-                description="; ".join(f"{breach.rule}: broken by {breach.rows} rows" for breach in broken) or None,
+                description="; ".join(f"{breach.rule}: broken by {counted(breach.rows, 'row')}" for breach in broken)
+                or None,
                 metadata={breach.rule: table(breach.sample) for breach in broken},
             ),
             dg.AssetCheckResult(
@@ -82,7 +84,8 @@ def presale_holds(
                 passed=not unknown,
                 severity=dg.AssetCheckSeverity.WARN,
                 description="; ".join(
-                    f"{breach.rows} orders have a step_status that is not documented: they hold nothing until they "
+                    f"{counted(breach.rows, 'order has', 'orders have')} "
+                    f"a step_status that is not documented: they hold nothing until they "
                     f"wait to be sent; please report the word"
                     for breach in unknown
                 )
@@ -95,7 +98,8 @@ def presale_holds(
                 passed=not late,
                 severity=dg.AssetCheckSeverity.WARN,
                 description=(
-                    f"{len(late)} lines hold stock although their final payment should have come; they are fetched "
+                    f"{counted(len(late), 'line holds', 'lines hold')} "
+                    f"stock although the final payment should have come; they are fetched "
                     f"anew once a day and hold on, as a buyer may still pay; closing an order on the platform frees it"
                 )
                 if late

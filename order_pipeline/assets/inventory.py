@@ -27,6 +27,7 @@ from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.inventory import short_levels
 from order_pipeline.warehouse.merchant_lists import SUPPLIERS, read_list_state, skus_without_supplier
 from order_pipeline.warehouse.stock_writes import latest_writes
+from order_pipeline.wording import counted
 
 SHOWN = 20
 
@@ -174,7 +175,8 @@ def _covered_check(engine: Engine, snapshots: Sequence[Snapshot]) -> dg.AssetChe
         asset_key="inventory_levels",
         passed=not count,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"deposits hold more of {count} SKUs than there is: buy what is missing before it is promised"
+        description=f"deposits hold more of {counted(count, 'SKU')} "
+        f"than there is: buy what is missing before it is promised"
         if count
         else None,
         metadata={"skus": count, "sample": table(rows[:SHOWN])},
@@ -194,7 +196,8 @@ def _suppliers_check(engine: Engine, snapshots: Sequence[Snapshot]) -> dg.AssetC
         asset_key="inventory_levels",
         passed=not count,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{count} SKUs on sale have no row in the list of suppliers: add them and load it again "
+        description=f"{counted(count, 'SKU on sale has', 'SKUs on sale have')} "
+        f"no row in the list of suppliers: add them and load it again "
         f"(order-pipeline suppliers load); nothing is assumed for them"
         if count
         else None

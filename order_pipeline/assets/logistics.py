@@ -24,6 +24,7 @@ from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.warehouse.database import in_transaction, transaction
 from order_pipeline.warehouse.logistics_alerts import longest_waiting, open_by_rule
 from order_pipeline.warehouse.parcels import count_parcels, parcel_rows
+from order_pipeline.wording import counted
 
 PREVIEWED = 10
 # Own carriers are a few in a hundred parcels; with more than a fifth unknown, silence says little about the rest.
@@ -152,8 +153,8 @@ def logistics_alerts(config: ShopsConfig, warehouse: WarehouseResource, shops: S
 
 def _answered(followings: Sequence[Following]) -> dg.AssetCheckResult:
     problems = [
-        f"shop {each.shop_id}: {each.answered} of {each.asked} questions were answered, {each.left} parcels are left"
-        + (f": {each.stopped}" if each.stopped else "")
+        f"shop {each.shop_id}: {each.answered} of {each.asked} questions were answered, "
+        f"{counted(each.left, 'parcel is', 'parcels are')} left" + (f": {each.stopped}" if each.stopped else "")
         for each in followings
         if each.stopped or each.asked - each.answered > MOST_UNANSWERED * each.asked
     ]
@@ -186,7 +187,9 @@ def _numbers(followings: Sequence[Following]) -> dg.AssetCheckResult:
         asset_key="shipment_traces",
         passed=not nameless,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(nameless)} orders were sent without a waybill that could be one" if nameless else None,
+        description=f"{counted(len(nameless), 'order was', 'orders were')} sent without a waybill that could be one"
+        if nameless
+        else None,
         metadata={"orders": len(nameless), **({"sample": table(rows[:100])} if rows else {})},
     )
 

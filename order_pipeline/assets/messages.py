@@ -19,6 +19,7 @@ from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.messages import Reading, read_messages
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.messages import MessageCount, count_messages
+from order_pipeline.wording import counted
 
 
 @dg.asset(
@@ -88,7 +89,8 @@ def _result(readings: Sequence[Reading], counts: Sequence[MessageCount]) -> dg.M
                 asset_key="order_messages",
                 passed=unreadable == 0,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=f"{unreadable} messages could not be read; raw.message has them with the reason, the lists "
+                description=f"{counted(unreadable, 'message')} "
+                f"could not be read; raw.message has them with the reason, the lists "
                 "bring what they meant"
                 if unreadable
                 else None,

@@ -26,6 +26,7 @@ from order_pipeline.warehouse.orders import about_orders
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.subjects import ORDERS, Subject
 from order_pipeline.warehouse.worklist import say_again
+from order_pipeline.wording import counted
 
 
 @dg.asset(
@@ -83,7 +84,8 @@ def fullinfo_orders(
                 passed=not refused,
                 description=None
                 if not refused
-                else f"{len(refused)} records wait in sync.quarantine; the tables lack what they say",
+                else f"{counted(len(refused), 'record waits', 'records wait')} "
+                f"in sync.quarantine; the tables lack what they say",
                 metadata={"open": len(refused), **({"sample": table(refused[:10])} if refused else {})},
             ),
             # Of all shops, however the run was narrowed.

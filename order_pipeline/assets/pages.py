@@ -20,6 +20,7 @@ from order_pipeline.sync.loading import Listing
 from order_pipeline.sync.polling import poll
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.warehouse.subjects import ORDERS, Subject
+from order_pipeline.wording import counted
 
 BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=days_per_run())
 # First loads and backfills of many days must not take every slot from what changes now.
@@ -143,7 +144,7 @@ def listing_result(
                 passed=quarantined == 0,
                 description=None
                 if quarantined == 0
-                else f"{quarantined} records could not be read and are kept whole in sync.quarantine with the reason",
+                else f"{counted(quarantined, 'record')} could not be read; sync.quarantine has all of it, and why",
                 metadata={"records_quarantined": quarantined},
             ),
             *checks,

@@ -28,6 +28,7 @@ from order_pipeline.sync.windows import HISTORY_DAYS
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.proofs import RedDay, expected_before, red_days
 from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
+from order_pipeline.wording import counted
 
 DAYS_BEFORE = 7
 
@@ -188,7 +189,7 @@ def _equality(
 
 def _said(red: Sequence[RedDay], subject: Subject) -> str:
     named = "; ".join(
-        f"shop {day.shop_id}, {day.day}: {day.unsettled} {subject.name} differ"
+        f"shop {day.shop_id}, {day.day}: {counted(day.unsettled, f'{subject.one} differs', f'{subject.name} differ')}"
         + (f", {day.quarantined} of them in quarantine" if day.quarantined else "")
         for day in red[:SAMPLE_SIZE]
     )

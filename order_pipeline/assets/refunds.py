@@ -25,6 +25,7 @@ from order_pipeline.warehouse.refunds import count_refunds, recent_refunds
 from order_pipeline.warehouse.rules import REFUND_RULES, breaches
 from order_pipeline.warehouse.subjects import REFUNDS
 from order_pipeline.warehouse.worklist import say_again
+from order_pipeline.wording import counted
 
 PREVIEWED = 10
 
@@ -107,7 +108,8 @@ def refunds(
                 passed=not refused,
                 description=None
                 if not refused
-                else f"{len(refused)} refunds wait in sync.quarantine; the tables lack what they say",
+                else f"{counted(len(refused), 'refund waits', 'refunds wait')} "
+                f"in sync.quarantine; the tables lack what they say",
                 metadata={"open": len(refused), **({"sample": table(refused[:10])} if refused else {})},
             ),
             dg.AssetCheckResult(
@@ -115,7 +117,8 @@ def refunds(
                 asset_key="refunds",
                 passed=not broken,
                 severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(f"{breach.rule}: broken by {breach.rows} rows" for breach in broken) or None,
+                description="; ".join(f"{breach.rule}: broken by {counted(breach.rows, 'row')}" for breach in broken)
+                or None,
                 metadata={breach.rule: table(breach.sample) for breach in broken},
             ),
         ],

@@ -17,6 +17,7 @@ from order_pipeline.sync.windows import SHANGHAI, day_of
 from order_pipeline.warehouse.daily_sales import database_moment
 from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
 from order_pipeline.warehouse.ship_lists import unlisted_lines
+from order_pipeline.wording import counted
 
 # A parcel is packed within minutes of its list; asking costs one query a shop.
 WATCH_SECONDS = 30
@@ -47,6 +48,12 @@ def restock_after_inventory(context: dg.RunStatusSensorContext) -> dg.RunRequest
     )
 
 
+def _run_of_today(context: dg.ScheduleEvaluationContext, reason: str) -> dg.RunRequest:
+    # The day in Shanghai: schedules may be given their time in UTC.
+    today = context.scheduled_execution_time.astimezone(SHANGHAI).date()
+    return dg.RunRequest(partition_key=today.isoformat(), tags={"order_pipeline/reason": reason, **RETRIES})
+
+
 @dg.schedule(
     job=restock,
     # Where the stock of one shop could not be taken, its run failed: the others get their lists all the same.
@@ -57,8 +64,7 @@ def restock_after_inventory(context: dg.RunStatusSensorContext) -> dg.RunRequest
 )
 def daily_restock(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Make the lists of today."""
-    today = context.scheduled_execution_time.astimezone(SHANGHAI).date()
-    return dg.RunRequest(partition_key=today.isoformat(), tags={"order_pipeline/reason": "daily restock", **RETRIES})
+    return _run_of_today(context, "daily restock")
 
 
 @dg.schedule(
@@ -71,8 +77,7 @@ def daily_restock(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 )
 def weekly_backtest(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Judge the weeks up to yesterday."""
-    today = context.scheduled_execution_time.astimezone(SHANGHAI).date()
-    return dg.RunRequest(partition_key=today.isoformat(), tags={"order_pipeline/reason": "weekly backtest", **RETRIES})
+    return _run_of_today(context, "weekly backtest")
 
 
 @dg.schedule(
@@ -98,7 +103,10 @@ def hourly_ship_list(
     today = day_of(context.scheduled_execution_time)
     return dg.RunRequest(
         partition_key=today.isoformat(),
-        tags={"order_pipeline/reason": f"{sum(waiting.values())} lines are on no list", **RETRIES},
+        tags={
+            "order_pipeline/reason": f"{counted(sum(waiting.values()), 'line is', 'lines are')} on no list",
+            **RETRIES,
+        },
     )
 
 
@@ -123,7 +131,7 @@ def shipments_sensor(
     except (ConfigurationError, DatabaseUnreachableError) as error:
         return dg.SkipReason(str(error))
     if not stops:
-        return dg.SkipReason(f"no listed line of {len(ids)} shops has to be stopped")
+        return dg.SkipReason(f"no listed line of {counted(len(ids), 'shop')} has to be stopped")
     counter = int(context.cursor or 0)
     return dg.SensorResult(
         run_requests=[
@@ -131,7 +139,9 @@ def shipments_sensor(
                 # The counter, as a failed run blocks its key for ever.
                 run_key=f"{watch_shipments.name}:{counter}",
                 partition_key=day_of(now).isoformat(),
-                tags={"order_pipeline/reason": f"{stops} listed lines have to be stopped"},
+                tags={
+                    "order_pipeline/reason": f"{counted(stops, 'listed line has', 'listed lines have')} to be stopped"
+                },
             )
         ],
         cursor=str(counter + 1),

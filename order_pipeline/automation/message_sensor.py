@@ -33,6 +33,7 @@ from order_pipeline.traffic.time_limit import over_within
 from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
 from order_pipeline.warehouse.subjects import SUBJECTS
 from order_pipeline.warehouse.worklist import due_within
+from order_pipeline.wording import counted
 
 # Dagster looks every five seconds whose turn it is. Were it five here, a tick that began a little late would miss every
 # other turn. Twelve calls a minute and queue while nothing comes.
@@ -88,7 +89,12 @@ def messages_sensor(
         )
     if any(reading.is_alarming for reading in readings):
         raise dg.Failure(said)
-    waiting = f"{sum(due.values())} orders and refunds were due, run {at_work[0][:8]} is at work" if due else NOTHING
+    waiting = (
+        f"{counted(sum(due.values()), 'order or refund was', 'orders and refunds were')} due, "
+        f"run {at_work[0][:8]} is at work"
+        if due
+        else NOTHING
+    )
     return dg.SkipReason(f"{waiting}; {said}")
 
 

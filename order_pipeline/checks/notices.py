@@ -4,38 +4,29 @@ Belongs here: the judgement as a check's result. Not here: delivering (sync/noti
 """
 
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import dagster as dg
 from sqlalchemy import Engine
 
 from order_pipeline import configuration
 from order_pipeline.assets.orders import fullinfo_orders
+from order_pipeline.checks.outboxes import OutboxVerdict
 from order_pipeline.configuration import ConfigurationError
 from order_pipeline.notifications.addresses import open_notifiers
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.notices import look_at_outbox
 
 CHECK = "notices_are_delivered"
-# The tables are right all the same.
-SEVERITY = dg.AssetCheckSeverity.WARN
 
 
-class Verdict(NamedTuple):
-    """Why people are not told, None when they are, and how many notices wait."""
-
-    problem: str | None
-    waiting: int
-
-
-def judge(engine: Engine, now: datetime | None = None) -> Verdict:
+def judge(engine: Engine, now: datetime | None = None) -> OutboxVerdict:
     """Look at the configuration and the outbox, asking no service."""
     try:
         notifiers = open_notifiers(configuration.notify_urls())
     except ConfigurationError as error:
-        return Verdict(f"{error}; until then nobody is told anything", look_at_outbox(engine, []).waiting.notices)
+        return OutboxVerdict(f"{error}; until then nobody is told anything", look_at_outbox(engine, []).waiting.notices)
     outbox = look_at_outbox(engine, notifiers)
-    return Verdict(outbox.words if outbox.is_late(now or datetime.now(UTC)) else None, outbox.waiting.notices)
+    return OutboxVerdict(outbox.words if outbox.is_late(now or datetime.now(UTC)) else None, outbox.waiting.notices)
 
 
 @dg.asset_check(
@@ -44,24 +35,12 @@ def judge(engine: Engine, now: datetime | None = None) -> Verdict:
 def notices_are_delivered(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """Judge, in a run."""
     verdict = judge(warehouse.engine)
-    return dg.AssetCheckResult(
-        passed=not verdict.problem,
-        severity=SEVERITY,
-        description=verdict.problem,
-        metadata={"waiting": verdict.waiting},
-    )
+    return verdict.result()
 
 
-def notices_evaluation(verdict: Verdict) -> dg.AssetCheckEvaluation:
+def notices_evaluation(verdict: OutboxVerdict) -> dg.AssetCheckEvaluation:
     """Return the same for whoever is no run."""
-    return dg.AssetCheckEvaluation(
-        asset_key=fullinfo_orders.key,
-        check_name=CHECK,
-        passed=not verdict.problem,
-        severity=SEVERITY,
-        description=verdict.problem,
-        metadata={"waiting": verdict.waiting},
-    )
+    return verdict.evaluation(fullinfo_orders, CHECK)
 
 
 notice_checks = [notices_are_delivered]

@@ -13,6 +13,7 @@ from order_pipeline.assets.reports import table
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.rules import COUNTS, KEYS, MONEY, breaches
+from order_pipeline.wording import counted
 
 
 def _check(name: str, description: str, rules: Mapping[str, str]) -> dg.AssetChecksDefinition:
@@ -22,7 +23,8 @@ def _check(name: str, description: str, rules: Mapping[str, str]) -> dg.AssetChe
             found = breaches(connection, rules)
         return dg.AssetCheckResult(
             passed=not found,
-            description="; ".join(f"{breach.rule}: broken by {breach.rows} rows" for breach in found) or None,
+            description="; ".join(f"{breach.rule}: broken by {counted(breach.rows, 'row')}" for breach in found)
+            or None,
             metadata={
                 "rows": sum(breach.rows for breach in found),
                 **{breach.rule: table(breach.sample) for breach in found},

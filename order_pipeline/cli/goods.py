@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from order_pipeline.cli.options import JSON, SHOP
+from order_pipeline.cli.options import JSON, SHOP, WHY
 from order_pipeline.cli.running import UNDONE, opened_warehouse
 
 CSV = click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write it as CSV.")
@@ -35,7 +35,7 @@ def list_restock(
     """Show the latest list: what to buy of whom, and why; files and JSON hold the whole working of each line."""
     from order_pipeline.commands.restock import list_suggestions
 
-    with opened_warehouse() as engine:
+    with opened_warehouse(shops) as engine:
         list_suggestions(engine, shops, everything=everything, csv_path=csv_path, xlsx_path=xlsx_path, as_json=as_json)
 
 
@@ -55,7 +55,7 @@ def accept_restock(
         raise click.UsageError("name lines by their ID, or say --all --shop SHOP")
     if quantity and len(ids) != 1:
         raise click.UsageError("--quantity is for one line; name one ID")
-    with opened_warehouse() as engine:
+    with opened_warehouse(shops) as engine:
         if is_all:
             accept_all(engine, shops, as_json=as_json)
         else:
@@ -64,7 +64,7 @@ def accept_restock(
 
 @restock.command("reject")
 @click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
-@click.option("--why", required=True, help="The reason; it is kept with your name and the time.")
+@WHY
 @JSON
 def reject_restock(ids: tuple[int, ...], why: str, as_json: bool) -> None:
     """Turn lines down; they are not suggested again for a review period."""
@@ -81,7 +81,7 @@ def list_restock_purchases(shops: tuple[str, ...], as_json: bool) -> None:
     """Show what is on order, and what is late."""
     from order_pipeline.commands.restock import list_purchases
 
-    with opened_warehouse() as engine:
+    with opened_warehouse(shops) as engine:
         list_purchases(engine, shops, as_json=as_json)
 
 
@@ -101,7 +101,7 @@ def receive_restock(ids: tuple[int, ...], quantity: int | None, as_json: bool) -
 
 @restock.command("cancel")
 @click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
-@click.option("--why", required=True, help="The reason; it is kept with the purchase.")
+@WHY
 @JSON
 def cancel_restock(ids: tuple[int, ...], why: str, as_json: bool) -> None:
     """Say that purchases, or what is left of them, will not come."""
@@ -135,7 +135,7 @@ def ship_list(
         raise click.UsageError("--held, --stops and --taken-out are three different things; name one")
     if (only_stops or taken_out) and (csv_path or xlsx_path):
         raise click.UsageError("--csv and --xlsx are for lists; --stops and --taken-out go to the screen, or --json")
-    with opened_warehouse() as engine:
+    with opened_warehouse(shops) as engine:
         if taken_out:
             take_out(engine, taken_out, as_json=as_json)
             return

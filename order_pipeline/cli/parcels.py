@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from order_pipeline.cli.options import JSON, SHOP
+from order_pipeline.cli.options import JSON, SHOP, in_words
 from order_pipeline.cli.running import opened_warehouse, perform
 
 
@@ -26,7 +26,7 @@ def list_followed_up(shops: tuple[str, ...], rules: tuple[str, ...], closed: boo
     """List what is to be followed up; what waits longest comes first."""
     from order_pipeline.commands.follow_ups import show_follow_ups
 
-    with opened_warehouse() as engine:
+    with opened_warehouse(shops) as engine:
         show_follow_ups(engine, shops, rules, closed=closed, limit=limit, as_json=as_json)
 
 
@@ -43,30 +43,26 @@ def show_followed_up(follow_up_id: int, as_json: bool) -> None:
 
 @follow_ups.command("assign")
 @click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
-@click.option("--to", "assignee", required=True, help="Who looks after it.")
+@click.option("--to", "assignee", required=True, callback=in_words, help="Who looks after it.")
 @JSON
 def assign_followed_up(ids: tuple[int, ...], assignee: str, as_json: bool) -> None:
     """Take them on for somebody: they stay until that person closes them, even when the parcel moves again."""
     from order_pipeline.commands.follow_ups import assign_follow_ups
 
-    if not assignee.strip():
-        raise click.BadParameter("--to: name somebody")
     with opened_warehouse() as engine:
-        assign_follow_ups(engine, ids, assignee.strip(), as_json=as_json)
+        assign_follow_ups(engine, ids, assignee, as_json=as_json)
 
 
 @follow_ups.command("close")
 @click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
-@click.option("--why", required=True, help="What came of it; it is kept with your name and the time.")
+@click.option("--why", required=True, callback=in_words, help="What came of it; kept with your name and the time.")
 @JSON
 def close_followed_up(ids: tuple[int, ...], why: str, as_json: bool) -> None:
     """Close them. One that nobody has taken on also closes by itself when its parcel moves again."""
     from order_pipeline.commands.follow_ups import close_follow_ups
 
-    if not why.strip():
-        raise click.BadParameter("--why: say in words what came of it")
     with opened_warehouse() as engine:
-        close_follow_ups(engine, ids, why.strip(), as_json=as_json)
+        close_follow_ups(engine, ids, why, as_json=as_json)
 
 
 @follow_ups.command("check")

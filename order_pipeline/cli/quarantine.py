@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from order_pipeline.cli.options import JSON, SHOP
+from order_pipeline.cli.options import JSON, SHOP, WHY
 from order_pipeline.cli.running import UNDONE, opened_warehouse
 
 
@@ -25,7 +25,7 @@ def list_quarantined(shops: tuple[str, ...], as_json: bool) -> None:
     """List the open records: why, which order, how old, how often seen."""
     from order_pipeline.commands.quarantine import list_records
 
-    with opened_warehouse() as engine:
+    with opened_warehouse(shops) as engine:
         list_records(engine, shops, as_json=as_json)
 
 
@@ -61,13 +61,11 @@ def replay_quarantined(ids: tuple[int, ...], is_all: bool, shops: tuple[str, ...
 
 @quarantine.command("discard")
 @click.argument("quarantine_id", metavar="ID", type=int)
-@click.option("--why", required=True, help="The reason; it is kept with your name and the time.")
+@WHY
 @JSON
 def discard_quarantined(quarantine_id: int, why: str, as_json: bool) -> None:
     """Give a record up: it counts as settled, even when it comes again just as it is."""
     from order_pipeline.commands.quarantine import discard_record
 
-    if not why.strip():
-        raise click.BadParameter("--why: say in words why this record is worth nothing")
     with opened_warehouse() as engine:
-        discard_record(engine, quarantine_id, why.strip(), as_json=as_json)
+        discard_record(engine, quarantine_id, why, as_json=as_json)

@@ -6,7 +6,7 @@ Belongs here: what commands have in common around their work. Not here: options,
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -54,13 +54,19 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def opened_warehouse() -> Iterator[Engine]:
-    """Open the warehouse for a command that asks no platform; errors end in one line."""
+def opened_warehouse(shop_ids: Sequence[str] = ()) -> Iterator[Engine]:
+    """Open the warehouse for a command that asks no platform; errors end in one line.
+
+    ``shop_ids``: the shops that the command was asked for. One that nobody knows is a mistake, not a shop of which
+    there is nothing.
+    """
+    from order_pipeline.commands.choosing import check_shops
     from order_pipeline.commands.environment import open_warehouse, put_databases_in_environment
 
     with one_line_errors():
         put_databases_in_environment()
         with open_warehouse(upgrade=False) as engine:
+            check_shops(engine, shop_ids)
             yield engine
 
 

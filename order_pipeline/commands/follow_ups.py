@@ -29,6 +29,7 @@ from order_pipeline.warehouse.follow_ups import (
     list_follow_ups,
     read_follow_up,
 )
+from order_pipeline.wording import counted
 
 
 class UnknownFollowUpError(ConfigurationError):
@@ -48,7 +49,7 @@ def show_follow_ups(
         click.echo("There is nothing to follow up.")
         return
     now = datetime.now(UTC)
-    table = Table(title=f"{len(found)} follow-ups")
+    table = Table(title=counted(len(found), "follow-up"))
     for heading in ("id", "shop", "rule", "parcel", "orders", "waits", "why", "state"):
         table.add_column(heading, overflow="fold")
     for each in found:

@@ -22,6 +22,7 @@ from order_pipeline.sync.actor import actor
 from order_pipeline.sync.notices import SEND_SECONDS
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.notices import HeldNotice, latest_notices
+from order_pipeline.wording import counted
 
 
 def list_notices(engine: Engine, limit: int, *, as_json: bool) -> None:
@@ -34,7 +35,7 @@ def list_notices(engine: Engine, limit: int, *, as_json: bool) -> None:
     if not notices:
         click.echo("There are no notices.")
         return
-    table = Table(title=f"{len(notices)} notices")
+    table = Table(title=counted(len(notices), "notice"))
     for heading in ("id", "raised (Asia/Shanghai)", "severity", "notice", "delivery"):
         table.add_column(heading, overflow="fold")
     for notice in notices:

@@ -21,6 +21,7 @@ from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.subjects import SUBJECTS
 from order_pipeline.warehouse.worklist import waiting_since
+from order_pipeline.wording import counted
 
 
 def leftovers(engine: Engine, accesses: Sequence[ShopAccess], began: datetime) -> list[str]:
@@ -33,10 +34,10 @@ def leftovers(engine: Engine, accesses: Sequence[ShopAccess], began: datetime) -
             for subject in SUBJECTS.values():
                 waiting = waiting_since(connection, shop_id, began, subject=subject)
                 if waiting:
-                    left.append(f"shop {shop_id}: {waiting} {subject.name} still wait for their details")
+                    left.append(f"shop {shop_id}: {counted(waiting, subject.one)} still without details")
         refused = open_records(connection, shop_ids)
         if refused:
-            left.append(f"{len(refused)} records are in sync.quarantine")
+            left.append(f"{counted(len(refused), 'record is', 'records are')} in sync.quarantine")
     return left
 
 
@@ -71,4 +72,4 @@ def print_outcome(done: Pass, left: Sequence[str], console: Console, *, as_json:
     for sentence in left:
         console.print(f"[yellow]left:[/] {escape(sentence)}", soft_wrap=True)
     if done.finished and not left:
-        console.print(f"[green]Everything due is done[/] ({len(done.runs)} runs).")
+        console.print(f"[green]Everything due is done[/] ({counted(len(done.runs), 'run')}).")

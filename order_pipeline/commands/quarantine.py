@@ -22,6 +22,7 @@ from order_pipeline.configuration import ConfigurationError
 from order_pipeline.sync.replay import Replay, Result, UnknownRecordError, discard, replay
 from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
 from order_pipeline.warehouse.quarantine import open_records, read_record
+from order_pipeline.wording import counted
 
 # A person reads the beginning; --json shows all of it.
 SHOWN_CHARACTERS = 4_000
@@ -41,7 +42,7 @@ def list_records(engine: Engine, shop_ids: Sequence[str], *, as_json: bool) -> N
     if not records:
         click.echo("Nothing is quarantined.")
         return
-    table = Table(title=f"{len(records)} records")
+    table = Table(title=counted(len(records), "record"))
     for heading in ("id", "shop", "order or refund", "age", "seen", "reason"):
         table.add_column(heading, justify="right" if heading in ("id", "age", "seen") else "left", overflow="fold")
     for record in records:
@@ -117,7 +118,9 @@ def _evaluate_check(left: int) -> None:
         asset_key=dg.AssetKey(ASSET),
         check_name=CHECK,
         passed=not left,
-        description=f"{left} records wait in sync.quarantine; the tables lack what they say" if left else None,
+        description=f"{counted(left, 'record waits', 'records wait')} in sync.quarantine; the tables lack what they say"
+        if left
+        else None,
         metadata={"open": left},
     )
     try:

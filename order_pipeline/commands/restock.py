@@ -23,6 +23,7 @@ from order_pipeline.sync.restocking import LINE_HEADINGS, accept_suggestions, re
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.purchases import Decision, cancel, open_purchases, receive
 from order_pipeline.warehouse.restocking import open_list
+from order_pipeline.wording import counted
 
 # What fits a terminal; files and --json hold every column.
 PRINTED = ("suggestion_id", "shop_id", "supplier", "sku", "quantity", "cover_days_before", "cover_days_after", "reason")
@@ -41,10 +42,10 @@ def list_suggestions(
     with transaction(engine) as connection:
         rows = open_list(connection, shop_ids or None, only_to_buy=not everything)
     if csv_path:
-        click.echo(f"{len(rows)} lines written to {write_csv(csv_path, rows, LINE_HEADINGS)}", err=as_json)
+        click.echo(f"{counted(len(rows), 'line')} written to {write_csv(csv_path, rows, LINE_HEADINGS)}", err=as_json)
     if xlsx_path:
         written = write_xlsx(xlsx_path, {"restock": (rows, LINE_HEADINGS)})
-        click.echo(f"{len(rows)} lines written to {written}", err=as_json)
+        click.echo(f"{counted(len(rows), 'line')} written to {written}", err=as_json)
     if as_json:
         print(json.dumps({"suggestions": [dict(row) for row in rows]}, default=str))
         return
@@ -53,7 +54,7 @@ def list_suggestions(
     if not rows:
         click.echo("Nothing is to be bought (order-pipeline restock list --all says why, SKU by SKU).")
         return
-    table = Table(title=f"{len(rows)} lines of the list of {rows[0]['day']}")
+    table = Table(title=f"{counted(len(rows), 'line')} of the list of {rows[0]['day']}")
     for key in PRINTED:
         right = key in ("suggestion_id", "quantity", "cover_days_before", "cover_days_after")
         table.add_column(LINE_HEADINGS[key], justify="right" if right else "left", overflow="fold")
@@ -89,11 +90,11 @@ def list_purchases(engine: Engine, shop_ids: Sequence[str], *, as_json: bool) ->
     if not rows:
         click.echo("Nothing is on order.")
         return
-    table = Table(title=f"{len(rows)} purchases on order")
+    table = Table(title=f"{counted(len(rows), 'purchase')} on order")
     for heading in ("id", "shop", "supplier", "SKU", "bought", "came", "due", "late"):
         table.add_column(heading, justify="right" if heading in ("id", "bought", "came") else "left", overflow="fold")
     for row in rows:
-        late = f"{row['days_late']} days" if row["days_late"] > 0 else ""
+        late = counted(row["days_late"], "day") if row["days_late"] > 0 else ""
         table.add_row(
             str(row["purchase_id"]),
             *(escape(str(row[key])) for key in ("shop_id", "supplier", "sku")),

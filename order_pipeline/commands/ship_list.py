@@ -27,6 +27,7 @@ from order_pipeline.sync.shipping import (
 from order_pipeline.sync.windows import SHANGHAI
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.ship_lists import held_lines, lines_of_lists
+from order_pipeline.wording import counted
 
 PRINTED = ("warehouse", "sku", "title", "sku_properties", "quantity", "order_id", "list_id")
 PRINTED_HELD = ("order_id", "sku", "quantity", "reason", "remedy")
@@ -48,11 +49,11 @@ def show_ship_list(
         held = held_lines(connection, shop_ids or None)
     rows, headings = (held, HELD_HEADINGS) if only_held else (lines, LINE_HEADINGS)
     if csv_path:
-        click.echo(f"{len(rows)} lines written to {write_csv(csv_path, rows, headings)}", err=as_json)
+        click.echo(f"{counted(len(rows), 'line')} written to {write_csv(csv_path, rows, headings)}", err=as_json)
     if xlsx_path:
         sheets = {"to send": (lines, LINE_HEADINGS), "held back": (held, HELD_HEADINGS)}
         written = write_xlsx(xlsx_path, sheets)
-        click.echo(f"{len(lines)} lines to send, {len(held)} held back, written to {written}", err=as_json)
+        click.echo(f"{counted(len(lines), 'line')} to send, {len(held)} held back, written to {written}", err=as_json)
     if as_json:
         print(
             json.dumps({"to_send": [dict(row) for row in lines], "held_back": [dict(row) for row in held]}, default=str)
@@ -60,7 +61,11 @@ def show_ship_list(
         return
     if csv_path or xlsx_path:
         return
-    title = f"{len(held)} lines are held back" if only_held else f"{len(lines)} lines to send ({len(held)} held back)"
+    title = (
+        f"{counted(len(held), 'line is', 'lines are')} held back"
+        if only_held
+        else f"{counted(len(lines), 'line')} to send ({len(held)} held back)"
+    )
     _print(title, rows, PRINTED_HELD if only_held else PRINTED, headings)
 
 
@@ -72,7 +77,7 @@ def show_stops(engine: Engine, shop_ids: Sequence[str], *, as_json: bool) -> Non
         print(json.dumps({"stops": [dict(row) for row in rows]}, default=str))
         return
     shown = [{**row, "stopped_at": row["stopped_at"].astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M")} for row in rows]
-    _print(f"{len(rows)} lines must be taken out", shown, PRINTED_STOPS, STOP_HEADINGS)
+    _print(f"{counted(len(rows), 'line')} must be taken out", shown, PRINTED_STOPS, STOP_HEADINGS)
 
 
 def take_out(engine: Engine, line_ids: Sequence[int], *, as_json: bool) -> None:

@@ -40,6 +40,7 @@ from order_pipeline.warehouse.watermarks import (
     read_watermark,
 )
 from order_pipeline.warehouse.worklist import depth
+from order_pipeline.wording import counted
 
 
 def gather(
@@ -165,9 +166,11 @@ def _heard(row: dict[str, Any]) -> str:
 def _to_do(row: dict[str, Any]) -> str:
     """Return in words what there is to buy, to send and to look after."""
     return (
-        f"stock of {row['stock_of'] or 'no day yet'}; {row['presale_lines_holding']:,} lines of pre-sales hold "
-        f"{row['held_by_presales']:,} pieces; {row['skus_to_buy']:,} SKUs to buy; {row['lines_to_send']:,} lines to "
-        f"send, {row['lines_held_back']:,} held back; {row['parcels_stuck']:,} parcels stuck, "
+        f"stock of {row['stock_of'] or 'no day yet'}; "
+        f"{counted(row['presale_lines_holding'], 'line of pre-sales holds', 'lines of pre-sales hold')} "
+        f"{counted(row['held_by_presales'], 'piece')}; {counted(row['skus_to_buy'], 'SKU')} to buy; "
+        f"{counted(row['lines_to_send'], 'line')} to send, {row['lines_held_back']:,} held back; "
+        f"{counted(row['parcels_stuck'], 'parcel')} stuck, "
         f"{row['parcel_alerts']:,} with an alert"
     )
 
@@ -234,12 +237,16 @@ def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
         console.print(f"shop {row['shop']}: {_heard(row)}", soft_wrap=True)
         console.print(f"shop {row['shop']}: {_to_do(row)}", soft_wrap=True)
         if row["lines_to_stop"]:
-            stops = f"{row['lines_to_stop']} listed lines must not be sent (order-pipeline ship-list --stops)"
+            stops = (
+                f"{counted(row['lines_to_stop'], 'listed line')} must not be sent (order-pipeline ship-list --stops)"
+            )
             console.print(f"[yellow]stop:[/] shop {row['shop']}: {stops}", soft_wrap=True)
     notices = state["notices"]
     if notices["waiting"]:
         why = f": {escape(notices['last_problem'])}" if notices["last_problem"] else ""
-        console.print(f"{notices['waiting']} notices wait for delivery{why}", soft_wrap=True)
+        console.print(
+            f"{counted(notices['waiting'], 'notice waits', 'notices wait')} for delivery{why}", soft_wrap=True
+        )
     calls = state["calls_24h"]
     console.print(
         "calls in the last 24 h: " + (", ".join(f"{name} {count:,}" for name, count in calls.items()) or "none")

@@ -22,6 +22,7 @@ from order_pipeline.sync.holds import derive_holds
 from order_pipeline.sync.merchant_files import load_list
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.sync.stock_writing import Written, write_stock
+from order_pipeline.wording import counted
 
 HEADINGS = ("shop", "item", "SKU", "code", "shows", "held", "would be", "keeps back")
 
@@ -33,7 +34,7 @@ def load_merchant_list(engine: Engine, name: str, path: Path, *, as_json: bool) 
         print(json.dumps(loaded._asdict()))
     else:
         gone = f", {loaded.gone} fewer than before" if loaded.gone else ""
-        click.echo(f"{loaded.rows} rows of {name} loaded{gone}.")
+        click.echo(f"{counted(loaded.rows, 'row')} of {name} loaded{gone}.")
         for problem in loaded.problems:
             click.echo(f"left out: {problem}", err=True)
     return not loaded.problems
@@ -66,7 +67,8 @@ def write(engine: Engine, shops: Sequence[Shop], *, dry_run: bool, as_json: bool
     for written in writes:
         done = f", {written.done} written" if written.mode is WriteStock.ON else ""
         console.print(
-            f"shop {written.shop_id}: write_stock is {written.mode}, {len(written.planned)} numbers differ{done}",
+            f"shop {written.shop_id}: write_stock is {written.mode}, "
+            f"{counted(len(written.planned), 'number differs', 'numbers differ')}{done}",
             soft_wrap=True,
         )
         for problem in written.problems:

@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from order_pipeline.wording import counted
+
 # Words of a line or an order (Taobao contract §4.5); of an order's line that is waiting, the order may be part sent.
 WAITING = "WAIT_SELLER_SEND_GOODS"
 HELD_BY_PLATFORM = "PAID_FORBID_CONSIGN"
@@ -181,7 +183,7 @@ def stop_reason(listed: Listed, now: Line | None) -> str | None:
     if now.sku != listed.sku:
         return f"it is of {now.sku or 'an unknown SKU'} now, not of {listed.sku}"
     if now.quantity != listed.quantity:
-        return f"{now.quantity} pieces are to be sent now, not {listed.quantity}"
+        return f"{counted(now.quantity, 'piece is', 'pieces are')} to be sent now, not {listed.quantity}"
     return None
 
 

@@ -42,6 +42,7 @@ from order_pipeline.warehouse.logistics_alerts import (
 )
 from order_pipeline.warehouse.notices import Notice, Severity, raise_notice, resolve_notice
 from order_pipeline.warehouse.parcels import RETURN, Followed, followed
+from order_pipeline.wording import counted
 
 STUCK = "stuck_parcels"
 UNANSWERED = "traces_unanswered"
@@ -196,7 +197,7 @@ def _tell_stuck(
                 STUCK,
                 f"{shop_id} {rule} {at.isoformat()}",
                 Severity.INFO if rule in MINOR else Severity.WARNING,
-                f"{len(of_rule)} parcels of shop {shop_id}: {WORDS[rule]} ({rule})",
+                f"{counted(len(of_rule), 'parcel')} of shop {shop_id}: {WORDS[rule]} ({rule})",
                 f"What happened: {WORDS[rule]}. Those that wait longest first:\n{listed}\n"
                 f"What it means: their buyers will ask; each has a follow-up.\n"
                 f"What to do: order-pipeline follow-ups list --shop {shop_id} --rule {rule}",

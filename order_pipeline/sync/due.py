@@ -28,6 +28,7 @@ from order_pipeline.warehouse.watermarks import (
     read_watermark,
 )
 from order_pipeline.warehouse.worklist import Depth, Said, Shown, contradicted, depth, unknown_changes
+from order_pipeline.wording import counted
 
 # Of a probe only the answer counts: a page of little is enough.
 PROBE_SPAN = timedelta(minutes=1)
@@ -69,7 +70,7 @@ def due_refunds(access: ShopAccess, engine: Engine) -> DueWork:
         waiting = in_transaction(engine, lambda connection: depth(connection, access.shop.id, subject=REFUNDS))
         # The platform does not say its time now; ours is near enough to name the partition.
         days = (day_of(datetime.now(UTC)),) if waiting.due else ()
-        return DueWork((), days, f"{refusal}; {waiting.due} refunds wait for their details")
+        return DueWork((), days, f"{refusal}; {counted(waiting.due, 'refund waits', 'refunds wait')} for details")
     except HeldBackError as refusal:
         return DueWork((), (), str(refusal))
 
@@ -87,7 +88,9 @@ def _degraded(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> 
         return DueWork((), (), str(refusal))
     # The platform does not say its time now; ours is near enough to name the partition.
     today = day_of(datetime.now(UTC))
-    found = f"{waiting.due} orders wait for their details" + (", a full pull is due" if pull else "")
+    found = f"{counted(waiting.due, 'order waits', 'orders wait')} for details" + (
+        ", a full pull is due" if pull else ""
+    )
     return DueWork((), (today,), f"shop {access.shop.id}: the breaker is open; {found}")
 
 
@@ -109,7 +112,12 @@ def _look(access: ShopAccess, engine: Engine) -> DueWork:
     history = due_history_days(began, now, loaded)
     if history:
         _finish_probe(access, now)
-        return DueWork(tuple(history), (), f"shop {shop_id}: {len(history)} days of the first load are missing")
+        return DueWork(
+            tuple(history),
+            (),
+            f"shop {shop_id}: "
+            f"{counted(len(history), 'day of the first load is', 'days of the first load are')} missing",
+        )
 
     def first_page(window: Window) -> _Page:
         page = next(iter(access.platform.changed_orders(window)))
@@ -166,7 +174,7 @@ def _changes(
     days = due_days(watermark, now, overlap=access.shop.overlap)
     if waiting.due:
         _finish_probe(access, now)
-        return DueWork((), tuple(days), f"shop {shop_id}: {waiting.due} {subject.name} wait for their details")
+        return DueWork((), tuple(days), f"shop {shop_id}: {counted(waiting.due, subject.one)} still without details")
     if len(days) > 1:
         _finish_probe(access, now)
         return DueWork((), tuple(days), f"shop {shop_id}: {days[0]} is not closed yet")

@@ -37,6 +37,7 @@ from order_pipeline.warehouse.notice_sinks import (
     read_sink,
     release_sink,
 )
+from order_pipeline.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,9 @@ class HookDelivery(NamedTuple):
     @property
     def words(self) -> str:
         """In a sentence, with numbers."""
-        return f"{self.events} events were handed over" + (f"; {self.stopped}" if self.stopped else "")
+        return f"{counted(self.events, 'event was', 'events were')} handed over" + (
+            f"; {self.stopped}" if self.stopped else ""
+        )
 
 
 def hand_over_events(engine: Engine, hook: Hook, *, seconds: float = DELIVER_SECONDS) -> HookDelivery:

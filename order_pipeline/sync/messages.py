@@ -40,6 +40,7 @@ from order_pipeline.warehouse.message_queues import (
 from order_pipeline.warehouse.messages import MessageRow, store_messages
 from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 from order_pipeline.warehouse.worklist import Announced, known_details, say_announced
+from order_pipeline.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +120,11 @@ class Reading(NamedTuple):
         elif self.idle:
             said = self.idle
         else:
-            said = f"{self.new} new messages of {self.delivered}, {self.announced} orders announced"
+            said = (
+                f"{counted(self.new, 'new message')} of {self.delivered}, {counted(self.announced, 'order')} announced"
+            )
             if self.refunds_announced:
-                said += f", {self.refunds_announced} refunds"
+                said += f", {counted(self.refunds_announced, 'refund')}"
             if not self.is_empty:
                 said += ", more to come"
         paused = [

@@ -32,6 +32,7 @@ from order_pipeline.warehouse.notice_sinks import (
     take_turn,
 )
 from order_pipeline.warehouse.notices import HeldNotice, Waiting, waiting_notices
+from order_pipeline.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Delivery(NamedTuple):
     @property
     def words(self) -> str:
         """In a sentence, with numbers."""
-        told = f"{self.sink}: {self.notices} notices in {self.messages} messages"
+        told = f"{self.sink}: {counted(self.notices, 'notice')} in {counted(self.messages, 'message')}"
         return f"{told}; {self.stopped}" if self.stopped else told
 
 
@@ -112,7 +113,9 @@ class Outbox(NamedTuple):
         """In a sentence, with numbers and the problem."""
         problems = {sink.last_problem for sink in self.failing} | {self.waiting.last_problem}
         told = "; ".join(sorted(filter(None, problems)))
-        return f"{self.waiting.notices} notices wait for delivery" + (f": {told}" if told else "")
+        return f"{counted(self.waiting.notices, 'notice waits', 'notices wait')} for delivery" + (
+            f": {told}" if told else ""
+        )
 
 
 def look_at_outbox(engine: Engine, notifiers: Sequence[Notifier]) -> Outbox:
@@ -166,7 +169,7 @@ def _note_failure(engine: Engine, sink: str, notices: Sequence[HeldNotice], erro
 
 def _why_not(sink: Sink | None, waiting: int) -> str:
     if sink and sink.failures:
-        return f"{waiting} wait, after {sink.failures} failures in a row: {sink.last_problem}"
+        return f"{waiting} wait, after {counted(sink.failures, 'failure')} in a row: {sink.last_problem}"
     return f"{waiting} wait, another process delivers"
 
 

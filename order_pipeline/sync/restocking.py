@@ -34,6 +34,7 @@ from order_pipeline.warehouse.restocking import (
     replace_problems,
     supplier_rows,
 )
+from order_pipeline.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,8 +209,9 @@ def _tell(connection: Connection, made: PurchaseList) -> None:
             subject,
             Severity.INFO,
             f"the purchase list of shop {made.shop_id} for {made.day} is ready",
-            f"What happened: {made.to_buy} SKUs should be bought, {made.pieces} pieces; {len(made.problems)} rows of "
-            f"the inputs need a look. What it means: stock may run out before the next delivery. What to do: "
+            f"What happened: {counted(made.to_buy, 'SKU')} should be bought, {counted(made.pieces, 'piece')}; "
+            f"{counted(len(made.problems), 'row of the inputs needs', 'rows of the inputs need')} "
+            f"a look. What it means: stock may run out before the next delivery. What to do: "
             f"order-pipeline restock list, then accept or reject.",
             quiet=None,
         ),

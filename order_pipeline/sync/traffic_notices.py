@@ -18,6 +18,7 @@ from order_pipeline.traffic.budget import LONGEST_WAIT_SECONDS, QUOTA_USED_UP
 from order_pipeline.traffic.errors import TransientError
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.notices import Notice, Severity, open_subjects, raise_notice, resolve_notice
+from order_pipeline.wording import counted
 
 BREAKER = "breaker_open"
 BAN = "quota_ban"
@@ -38,7 +39,7 @@ def raise_traffic_notices(accesses: Sequence[ShopAccess], engine: Engine) -> str
     except TransientError as error:
         # The next look finds the same.
         return str(error)
-    return f"{new} changes of breakers and bans" if new else ""
+    return f"{counted(new, 'change')} of breakers and bans" if new else ""
 
 
 def _raise(accesses: Sequence[ShopAccess], engine: Engine) -> int:

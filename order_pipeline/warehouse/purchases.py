@@ -30,13 +30,19 @@ class Decision(NamedTuple):
 def accept(connection: Connection, suggestion_id: int, actor: str, quantity: int | None = None) -> Decision:
     """Put a suggestion on order, due after its lead time; another quantity may be given. Twice is once.
 
-    Raises UnknownLineError for a line that is not there, was rejected, or buys nothing.
+    Raises UnknownLineError for a line that is not there, was rejected, buys nothing, or is on order with another
+    quantity.
     """
     line = _locked(connection, suggestion_id)
     if line["state"] == "accepted":
         bought = connection.execute(
             text("SELECT purchase_id, quantity FROM core.purchase WHERE suggestion_id = :id"), {"id": suggestion_id}
         ).one()
+        if quantity not in (None, bought.quantity):
+            raise UnknownLineError(
+                f"suggestion {suggestion_id} (SKU {line['sku']}) is on order with {bought.quantity} pieces, not "
+                f"{quantity}, as purchase {bought.purchase_id}: cancel that one, and the next list suggests it anew"
+            )
         return Decision(suggestion_id, line["shop_id"], line["sku"], bought.quantity, bought.purchase_id, is_new=False)
     if line["state"] == "rejected":
         raise UnknownLineError(f"suggestion {suggestion_id} (SKU {line['sku']}) was rejected; the next list decides")

@@ -92,7 +92,7 @@ def test_a_ship_list_is_asked_for_where_a_paid_line_is_on_none(defs: dg.Definiti
     # The other waits for stock, which may come any hour.
     still = ask_hourly(defs)
     assert isinstance(still, dg.RunRequest)
-    assert still.tags["order_pipeline/reason"] == "1 lines are on no list"
+    assert still.tags["order_pipeline/reason"] == "1 line is on no list"
 
 
 @pytest.mark.usefixtures("play")

@@ -132,7 +132,7 @@ def test_the_sensor_delivers_and_says_with_numbers_what_it_did(
         raise_notice(connection, Notice("kind", "a", Severity.ERROR, "title", "body"))
     found, _ = tick(notices_sensor, defs, instance)
     assert isinstance(found, dg.SkipReason)
-    assert "1 notices in 1 messages" in str(found.skip_message)
+    assert "1 notice in 1 message" in str(found.skip_message)
     assert len(service.got) == 1
 
 
@@ -152,7 +152,7 @@ def test_a_dead_service_turns_a_check_yellow_after_a_while_and_stops_no_tick(
     assert isinstance(event, dg.AssetCheckEvaluation)
     assert not event.passed
     assert event.severity == dg.AssetCheckSeverity.WARN
-    assert "1 notices wait for delivery" in str(event.description)
+    assert "1 notice waits for delivery" in str(event.description)
     assert "code 19021" in str(event.description)
     # The same once more is no news.
     again, cursor = tick(notices_sensor, defs, instance, cursor)

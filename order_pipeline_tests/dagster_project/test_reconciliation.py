@@ -98,7 +98,7 @@ def test_the_check_stays_red_until_the_day_is_equal_whatever_else_is_proven(
     assert equal.blocking
     assert equal.severity == dg.AssetCheckSeverity.ERROR
     assert "shop demo-shop, 2026-03-1" in str(equal.description)
-    assert "1 orders differ" in str(equal.description)
+    assert "1 order differs" in str(equal.description)
     # Other days are right, and the check is about them all.
     still = run(defs, "reconcile", instance, str(YESTERDAY))
     assert not checks(still)["day_is_equal"].passed

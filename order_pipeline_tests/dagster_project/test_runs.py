@@ -163,7 +163,7 @@ def test_the_nightly_checks_find_what_is_broken(
     result = run(defs, "close_day", instance, day)
     red = {check.check_name: check for check in result.get_asset_check_evaluations() if not check.passed}
     assert set(red) == {"keys_hold", "money_adds_up", "counts_hold"}
-    assert "an order has lines: broken by 1 rows" in str(red["keys_hold"].description)
+    assert "an order has lines: broken by 1 row" in str(red["keys_hold"].description)
     assert "a line has its order" in str(red["keys_hold"].description)
 
 

@@ -58,7 +58,7 @@ def test_the_demo_proves_that_the_tables_equal_the_platform() -> None:
 
 
 def test_an_interrupted_demo_goes_on_at_the_next_start(project_folder: Path) -> None:
-    demo = [*SMALL_DEMO[:3], "--orders", "1500", *SMALL_DEMO[5:]]
+    demo = [*SMALL_DEMO[:3], "--orders", "700", *SMALL_DEMO[5:]]
     announced = project_folder / ".order_pipeline" / SANDBOX_FILE
     earlier: set[int] = set()
     for stop in (signal.SIGKILL, signal.SIGINT):

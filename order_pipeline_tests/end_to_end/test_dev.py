@@ -129,7 +129,7 @@ def test_in_a_browser_days_are_backfilled_and_a_day_that_differs_is_red(dev: Dev
         until(lambda: was_judged(dev, "day_is_equal"), START_SECONDS)
         ui.open("/assets/daily_reconciliation?view=checks&checkDetail=day_is_equal")
         expect(ui.seen("Failed")).to_be_visible()
-        expect(ui.seen(re.compile("1 orders differ"))).to_be_visible()
+        expect(ui.seen(re.compile("1 order differs"))).to_be_visible()
         ui.look("red-day")
 
 

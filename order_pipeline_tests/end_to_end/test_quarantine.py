@@ -54,7 +54,10 @@ def check_is_green() -> bool:
 def test_records_are_listed_shown_replayed_and_the_check_is_green_again(play: Play, engine: Engine) -> None:
     records = listed()
     assert len(records) >= 2
-    assert listed("--shop", "nobody") == []
+    assert listed("--shop", "demo-shop") == records
+    unknown = run_here("quarantine", "list", "--shop", "demo-shpo")
+    assert unknown.returncode == 2
+    assert "no shop 'demo-shpo'; did you mean 'demo-shop'?" in unknown.stderr
     first = records[0]
     assert first["order_id"]
     assert first["reason"]
@@ -116,7 +119,7 @@ def test_a_record_is_discarded_with_a_reason_and_a_name(engine: Engine) -> None:
         (["replay"], "name records by their ID, or say --all"),
         (["replay", "1", "--all"], "name records by their ID, or say --all"),
         (["show", "x"], "'x' is not a valid integer"),
-        (["discard", "1", "--why", " "], "say in words why"),
+        (["discard", "1", "--why", " "], "say it in words"),
     ],
 )
 def test_a_wrong_call_gets_one_line(arguments: list[str], said: str) -> None:

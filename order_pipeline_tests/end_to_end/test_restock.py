@@ -47,6 +47,7 @@ def said(*words: str) -> Any:
 def test_a_buyer_lists_accepts_rejects_and_receives_and_a_packer_reads_the_ship_list(
     engine: Engine, tmp_path: Path
 ) -> None:
+    begin(engine, NOW)
     assert "Nothing is to be bought" in say("restock", "list")
     for sku in ("tea", "cup", "pot"):
         stock(engine, sku, 0)
@@ -62,6 +63,12 @@ def test_a_buyer_lists_accepts_rejects_and_receives_and_a_packer_reads_the_ship_
     (bought,) = said("restock", "accept", ids["tea"], "--quantity", "40")["accepted"]
     assert (bought["sku"], bought["quantity"], bought["is_new"]) == ("tea", 40, True)
     assert "it was so before" in say("restock", "accept", ids["tea"])
+    # What is on order is not changed by the way, and a slip of the hand is not taken for "nothing to do".
+    changed = say("restock", "accept", ids["tea"], "--quantity", "7", code=2)
+    assert f"is on order with 40 pieces, not 7, as purchase {bought['purchase_id']}" in changed
+    assert "say it in words" in say("restock", "reject", ids["cup"], "--why", " ", code=2)
+    for command in (("restock", "list"), ("restock", "purchases"), ("ship-list",), ("follow-ups", "list")):
+        assert "no shop 'shop-'" in say(*command, "--shop", "shop-", code=2)
     assert "rejected" in say("restock", "reject", ids["cup"], "--why", "too dear")
     say("restock", "accept", "--all", code=2)
     assert said("restock", "accept", "--all", "--shop", SHOP)["accepted"][0]["sku"] == "pot"
@@ -78,7 +85,7 @@ def test_a_buyer_lists_accepts_rejects_and_receives_and_a_packer_reads_the_ship_
     assert [line["order_id"] for line in lists["to_send"]] == ["1"]
     assert [line["order_id"] for line in lists["held_back"]] == ["2"]
     assert "are needed, 0 are left" in lists["held_back"][0]["reason"]
-    assert "1 lines are held back" in say("ship-list", "--held")
+    assert "1 line is held back" in say("ship-list", "--held")
 
 
 @pytest.mark.usefixtures("_home")
@@ -100,13 +107,11 @@ def test_a_stop_stays_open_until_its_parcel_was_taken_out_and_status_says_what_t
 
     assert counts() == (1, 1, 1, 1, 0)
     told = say("status")
-    assert (
-        "stock of 2026-03-15; 0 lines of pre-sales hold 0 pieces; 1 SKUs to buy; 1 lines to send, 1 held back" in told
-    )
-    assert "1 listed lines must not be sent (order-pipeline ship-list --stops)" in told
+    assert "stock of 2026-03-15; 0 lines of pre-sales hold 0 pieces; 1 SKU to buy; 1 line to send, 1 held back" in told
+    assert "1 listed line must not be sent (order-pipeline ship-list --stops)" in told
     (stop,) = said("ship-list", "--stops")["stops"]
     assert (stop["order_id"], stop["quantity"]) == ("1", 1)
-    assert "1 lines must be taken out" in say("ship-list", "--stops")
+    assert "1 line must be taken out" in say("ship-list", "--stops")
     number = str(stop["line_id"])
     assert "line 999 was not stopped" in say("ship-list", "--taken-out", number, "--taken-out", "999", code=2)
     say("ship-list", "--stops", "--held", code=2)

@@ -167,7 +167,7 @@ LISTED = Listed("o", "o-1", "tea", 2)
         (line("o", quantity=2, holds=("forbid_consign",)), "the platform forbids to send it (forbid_consign)"),
         (line("o", quantity=2, order_status="PAID_FORBID_CONSIGN"), "the platform forbids to send it"),
         (line("o", sku="cup", quantity=2), "it is of cup now, not of tea"),
-        (line("o", quantity=1), "1 pieces are to be sent now, not 2"),
+        (line("o", quantity=1), "1 piece is to be sent now, not 2"),
     ],
 )
 def test_a_listed_line_is_stopped_when_it_must_not_leave_so(now: Line | None, reason: str | None) -> None:

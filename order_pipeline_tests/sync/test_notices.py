@@ -206,7 +206,7 @@ def test_what_is_refused_waits_is_tried_later_and_arrives_in_the_end(
     assert said in done.stopped
     # Not at once again: a sink that is away is not hammered.
     (again,) = deliver(engine, robots)
-    assert "after 1 failures in a row" in again.stopped
+    assert "after 1 failure in a row" in again.stopped
     assert len(service.got) == 1
     outbox = look_at_outbox(engine, robots)
     assert said in outbox.words
@@ -354,12 +354,12 @@ def test_a_breaker_is_told_when_it_opens_and_when_it_closes_however_often_one_lo
     assert raise_traffic_notices([access], engine) == ""
     for _ in range(25):
         breaker.record(Admission(Kind.POLL), failed=True)
-    assert raise_traffic_notices([access], engine) == "1 changes of breakers and bans"
+    assert raise_traffic_notices([access], engine) == "1 change of breakers and bans"
     assert raise_traffic_notices([access], engine) == ""
     for _ in range(breaker.settings.probes_to_close):
         breaker.record(Admission(Kind.POLL, is_probe=True), failed=False)
     assert not breaker.state().is_open
-    assert raise_traffic_notices([access], engine) == "1 changes of breakers and bans"
+    assert raise_traffic_notices([access], engine) == "1 change of breakers and bans"
     assert raise_traffic_notices([access], engine) == ""
     opened, closed = held(engine)
     assert "is open: too many calls fail" in opened.title

@@ -144,6 +144,14 @@ def read_list(
     return ListPayload(rows, has_next, total)
 
 
+def read_total(payload: dict[str, Any], field: str, element: str, *, attempted: str) -> int:
+    """Read what a list counts, asked for one record of it. Raises MalformedAnswerError when it does not say."""
+    page = read_list(payload, field, element, page_no=1, page_size=1, attempted=attempted)
+    if page.total_results is None:
+        raise malformed(attempted, "the counting call has no total_results")
+    return page.total_results
+
+
 def unwrap_list(value: object, element: str) -> list[Any] | None:
     """Take a list out of its wrapper, in each of the shapes of §1.4; None if it is no list in any of them.
 

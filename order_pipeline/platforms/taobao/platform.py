@@ -24,7 +24,7 @@ from order_pipeline.platforms.protocol import (
     Window,
 )
 from order_pipeline.platforms.taobao.client import TaobaoCredentials, span_text, wire_time
-from order_pipeline.platforms.taobao.decoding import Envelope, decode, malformed, read_list
+from order_pipeline.platforms.taobao.decoding import Envelope, decode, malformed, read_list, read_total
 from order_pipeline.platforms.taobao.fields import (
     ALL_TYPES,
     CHANGED_LIST_FIELDS,
@@ -142,10 +142,7 @@ class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
         attempted = f"{CREATED.method} of {about}, shop {self._shop}"
 
         def read(envelope: Envelope, _answer: Answer) -> int:
-            page = read_list(envelope.payload, "trades", "trade", page_no=1, page_size=1, attempted=attempted)
-            if page.total_results is None:
-                raise malformed(attempted, "the counting call has no total_results")
-            return page.total_results
+            return read_total(envelope.payload, "trades", "trade", attempted=attempted)
 
         params = {
             "fields": COUNT_FIELDS,

@@ -24,7 +24,7 @@ from order_pipeline.platforms.protocol import (
 from order_pipeline.platforms.taobao.bisecting import walk_unordered
 from order_pipeline.platforms.taobao.calls import TaobaoCalls
 from order_pipeline.platforms.taobao.client import span_text, wire_time
-from order_pipeline.platforms.taobao.decoding import Envelope, decode, malformed, read_list
+from order_pipeline.platforms.taobao.decoding import Envelope, decode, malformed, read_list, read_total
 from order_pipeline.platforms.taobao.fields import (
     ALL_TYPES,
     REFUND_COUNT_FIELDS,
@@ -95,10 +95,7 @@ class TaobaoRefunds(TaobaoCalls):
         attempted = f"{LIST} of {about}, shop {self._shop}"
 
         def read(envelope: Envelope, _answer: Answer) -> int:
-            page = read_list(envelope.payload, "refunds", "refund", page_no=1, page_size=1, attempted=attempted)
-            if page.total_results is None:
-                raise malformed(attempted, "the counting call has no total_results")
-            return page.total_results
+            return read_total(envelope.payload, "refunds", "refund", attempted=attempted)
 
         params = _parameters(window, REFUND_COUNT_FIELDS, page_no=1, page_size=1)
         if status:
