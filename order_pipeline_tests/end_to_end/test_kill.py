@@ -153,7 +153,9 @@ def test_killed_at_random_points_of_every_asset_the_tables_end_equal(
         proven = dict(connection.execute(text("SELECT day, equal FROM bi.reconciliation ORDER BY day")).tuples().all())
     assert found.equal, found.examples
     assert found.orders >= 4_000
-    assert list(proven.values()) == [True] * (DAYS + 1), proven
+    # One day more where midnight fell in between.
+    assert DAYS + 1 <= len(proven) <= DAYS + 2, proven
+    assert all(proven.values()), proven
     # Whatever a killed reader had taken came again, and was confirmed: nothing is, before it is stored.
     unconfirmed = live_sandbox.marketplace.messages.queue(DEMO_SHOP.app_key, "default")._unconfirmed
     assert not unconfirmed
