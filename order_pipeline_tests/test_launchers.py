@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import subprocess
 import sys
 import time
@@ -24,18 +23,13 @@ from dagster._grpc.client import DagsterGrpcClient
 from order_pipeline.commands.runs import PROCESS_TAG, clear_up, process_name
 from order_pipeline.launchers import code_server
 from order_pipeline.launchers.code_server import WatchedCodeServerLauncher
+from order_pipeline_tests.ports import free_port
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def launcher(instance: dg.DagsterInstance) -> WatchedCodeServerLauncher:

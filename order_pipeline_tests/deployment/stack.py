@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ import requests
 
 from order_pipeline_tests.deployment import dockerfile
 from order_pipeline_tests.deployment.compose import ROOT, command_of, mounts_of, read
+from order_pipeline_tests.ports import free_port
 
 APP = "/app"
 LOOPBACK = "127.0.0.1"
@@ -74,7 +74,7 @@ class Stack:
         self.restarts: dict[str, int] = {}
         self._programs = programs
         self._ports = {
-            (name, port): _free_port() for name, service in self.services.items() for port in _ports(name, service)
+            (name, port): free_port() for name, service in self.services.items() for port in _ports(name, service)
         }
         self._supervised: set[str] = set()
         self._ending = threading.Event()
@@ -316,12 +316,6 @@ def _postgres_programs() -> Path:
 
 def _seconds(duration: str) -> float:
     return float(duration.removesuffix("s"))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        return int(listener.getsockname()[1])
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

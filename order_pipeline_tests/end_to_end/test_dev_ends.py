@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ import requests
 from rich.console import Console
 
 from order_pipeline.commands.dev import ENDED_BY_ITSELF, serve_dagster
+from order_pipeline_tests.ports import free_port
 
 # Ten seconds where nothing else runs; minutes where ten others do.
 START_SECONDS = 240.0
@@ -39,12 +39,6 @@ def test_when_the_daemon_dies_everything_is_ended_and_said_to_be(
     assert "Dagster ended by itself" in said.getvalue()
     _gone, left = psutil.wait_procs(started, timeout=60)
     assert [words(each) for each in left] == []
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def ours() -> list[psutil.Process]:

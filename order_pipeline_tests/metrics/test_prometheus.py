@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +44,7 @@ from order_pipeline.warehouse.watermarks import begin_watermark, mark_history_da
 from order_pipeline.warehouse.worklist import Announced, say_announced
 from order_pipeline_tests.conftest import Play
 from order_pipeline_tests.end_to_end.program import running
+from order_pipeline_tests.ports import free_port
 from order_pipeline_tests.proving import hear, pass_over
 
 ROOT = Path(__file__).parent.parent.parent
@@ -105,12 +105,6 @@ def wait_for(true: Callable[[], object], what: Callable[[], object]) -> None:
     while not true():
         assert time.monotonic() < deadline, what()
         time.sleep(0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
