@@ -29,7 +29,6 @@ from order_pipeline.sync.following import QUIET_SECONDS, fetch_soon
 from order_pipeline.sync.messages import Reading, read_messages
 from order_pipeline.sync.shops import ShopsFailedError
 from order_pipeline.sync.windows import day_of
-from order_pipeline.traffic.time_limit import over_within
 from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
 from order_pipeline.warehouse.subjects import SUBJECTS
 from order_pipeline.warehouse.worklist import due_within
@@ -108,8 +107,7 @@ def _fetch_few(
     if sum(due.values()) > MOST_DETAILS or is_followed(instance):
         return ""
     try:
-        with over_within(DETAIL_CALLS_SECONDS):
-            followed = fetch_soon(accesses, engine, within_seconds=DUE_SOON_SECONDS)
+        followed = fetch_soon(accesses, engine, within_seconds=DUE_SOON_SECONDS, calls_seconds=DETAIL_CALLS_SECONDS)
     except ShopsFailedError as error:
         return str(error)
     loaded = sum(each.drained.loaded for each in (*followed.orders, *followed.refunds))

@@ -24,6 +24,7 @@ from order_pipeline.sync.messages import read_messages
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.sync.streams import ORDER_STREAM, REFUND_STREAM, Stream
 from order_pipeline.traffic.errors import CallError
+from order_pipeline.traffic.time_limit import over_within
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.worklist import due_within, next_due
 
@@ -97,15 +98,18 @@ def follow(
     )
 
 
-def fetch_soon(accesses: Sequence[ShopAccess], engine: Engine, *, within_seconds: float) -> Followed:
+def fetch_soon(
+    accesses: Sequence[ShopAccess], engine: Engine, *, within_seconds: float, calls_seconds: float
+) -> Followed:
     """Fetch what is due, orders and refunds, and what becomes due within so many seconds, once and for all shops.
 
-    Reads no messages. What others are at is left to them. Raises as ``follow`` does.
+    Reads no messages. What others are at is left to them. ``calls_seconds``: calls are over by then, whatever hangs.
+    Raises as ``follow`` does.
     """
     began = time.monotonic()
     drained: dict[str, list[Enrichment]] = {stream.subject.name: [] for stream in STREAMS}
     looks = 0
-    with closing(Lanes()) as lanes:
+    with closing(Lanes()) as lanes, over_within(calls_seconds):
         while True:
             looks += 1
             left = began + within_seconds - time.monotonic()
