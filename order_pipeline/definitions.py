@@ -10,7 +10,8 @@ import dagster as dg
 
 from order_pipeline.assets.columns import with_columns
 from order_pipeline.assets.decisions import restock_suggestions, ship_list, shipment_stops
-from order_pipeline.assets.demand import daily_sku_sales, demand_forecast, forecast_backtest
+from order_pipeline.assets.demand import daily_sku_sales
+from order_pipeline.assets.forecasts import demand_forecast, forecast_backtest
 from order_pipeline.assets.holds import presale_holds
 from order_pipeline.assets.inventory import inventory_levels, stock_writes
 from order_pipeline.assets.logistics import logistics_alerts, shipment_traces

@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 
 from order_pipeline.assets.configs import ShopsConfig
-from order_pipeline.assets.demand import A_DAY_A_RUN, Unfit, demand_forecast, fit_check
+from order_pipeline.assets.forecasts import Unfit, demand_forecast, fit_check
 from order_pipeline.assets.inventory import inventory_levels
 from order_pipeline.assets.orders import fullinfo_orders
-from order_pipeline.assets.partitions import FRESH_DAILY, daily, partition_days
+from order_pipeline.assets.partitions import A_DAY_A_RUN, FRESH_DAILY, daily, partition_days
 from order_pipeline.assets.refunds import refunds
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.insights.replenishment import Policy

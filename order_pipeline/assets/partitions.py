@@ -17,6 +17,9 @@ daily = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="Asia/Shangh
 # materialized when something happens, and how far behind the platform they are, metrics say (docs/monitoring.md).
 FRESH_DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))
 
+# What is decided belongs to one day: days that are made again are made one by one.
+A_DAY_A_RUN = dg.BackfillPolicy.multi_run()
+
 
 def partition_days(context: dg.AssetExecutionContext) -> list[date]:
     """Return the days that a run is for, oldest first."""
