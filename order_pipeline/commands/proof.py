@@ -86,7 +86,7 @@ class Truth(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """What differs between warehouse and platform, in orders; all zero: equal."""
+    """What differs between warehouse and platform, in orders; all zero: equal. ``differing``: their ids."""
 
     orders: int
     lines: int
@@ -95,6 +95,7 @@ class Proof(NamedTuple):
     stale: int
     unknown: int
     examples: tuple[str, ...]
+    differing: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -123,7 +124,7 @@ class RefundTruth(NamedTuple):
 
 
 class RefundProof(NamedTuple):
-    """What differs between warehouse and platform, in refunds; all zero: equal."""
+    """What differs between warehouse and platform, in refunds; all zero: equal. ``differing``: their ids."""
 
     refunds: int
     lost: int
@@ -131,6 +132,7 @@ class RefundProof(NamedTuple):
     stale: int
     unknown: int
     examples: tuple[str, ...]
+    differing: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -160,7 +162,7 @@ def compare_refunds(connection: Connection, shop_id: str, before: RefundTruth, a
     query = f"SELECT refund_id, {columns} FROM core.refunds WHERE shop_id = :shop_id"
     rows = [tuple(row) for row in connection.execute(text(query), {"shop_id": shop_id})]
     stored = {row[0]: row[1:] for row in rows}
-    examples = []
+    examples, differing = [], []
     lost = stale = 0
     modified = list(REFUND_FIELDS).index("modified_at")
     for refund_id, picture in before.refunds.items():
@@ -168,11 +170,13 @@ def compare_refunds(connection: Connection, shop_id: str, before: RefundTruth, a
         found = stored.get(refund_id)
         if found is None:
             lost += 1
+            differing.append(refund_id)
             examples.append(f"lost: refund {refund_id}")
         elif found not in (picture, latest) and not (
             str(picture[modified]) < str(found[modified]) <= str(latest[modified])
         ):
             stale += 1
+            differing.append(refund_id)
             said = next(
                 f"{column} is {have}, the platform says {want}"
                 for column, have, want in zip(REFUND_FIELDS, found, picture, strict=True)
@@ -181,7 +185,15 @@ def compare_refunds(connection: Connection, shop_id: str, before: RefundTruth, a
             examples.append(f"stale: refund {refund_id}: {said}")
     unknown = [refund_id for refund_id in stored if refund_id not in before.refunds and refund_id not in after.refunds]
     examples += [f"unknown: refund {refund_id}" for refund_id in unknown]
-    return RefundProof(len(stored), lost, len(rows) - len(stored), stale, len(unknown), tuple(examples[:10]))
+    return RefundProof(
+        len(stored),
+        lost,
+        len(rows) - len(stored),
+        stale,
+        len(unknown),
+        tuple(examples[:10]),
+        tuple(differing + unknown),
+    )
 
 
 def compare(connection: Connection, shop_id: str, before: Truth, after: Truth) -> Proof:
@@ -193,7 +205,7 @@ def compare(connection: Connection, shop_id: str, before: Truth, after: Truth) -
     platform that stands still the two are the same.
     """
     stored, rows, line_rows, distinct_lines = _stored(connection, shop_id)
-    examples = []
+    examples, differing = [], []
     lost = stale = 0
     modified = list(ORDER_FIELDS).index("modified_at")
     for order_id, picture in before.orders.items():
@@ -202,16 +214,27 @@ def compare(connection: Connection, shop_id: str, before: Truth, after: Truth) -
         if found is None or not found[0]:
             # Lines alone are no order.
             lost += 1
+            differing.append(order_id)
             examples.append(f"lost: {order_id}")
         elif found not in (picture, latest) and not (
             str(picture[0][modified]) < str(found[0][modified]) <= str(latest[0][modified])
         ):
             stale += 1
+            differing.append(order_id)
             examples.append(f"stale: {order_id}: {_difference(found, picture)}")
     unknown = [order_id for order_id in stored if order_id not in before.orders and order_id not in after.orders]
     examples += [f"unknown: {order_id}" for order_id in unknown]
     duplicated = rows - len(stored) + line_rows - distinct_lines
-    return Proof(len(stored), line_rows, lost, duplicated, stale, len(unknown), tuple(examples[:10]))
+    return Proof(
+        len(stored),
+        line_rows,
+        lost,
+        duplicated,
+        stale,
+        len(unknown),
+        tuple(examples[:10]),
+        tuple(differing + unknown),
+    )
 
 
 def _pictured(trade: Mapping[str, Any]) -> Picture:

@@ -371,7 +371,10 @@ class Marketplace:
             return placement.tid
 
     def statistics(self) -> dict[str, Any]:
-        """Return calls by method, refusals by code, orders by shop, and the platform's time (ISO 8601, +08:00)."""
+        """Return calls by method, refusals by code, orders and their changes by shop, and the platform's time.
+
+        The time is ISO 8601 with +08:00.
+        """
         with self.looking() as now_ms:
             return {
                 "now": from_ms(now_ms).isoformat(),
@@ -379,6 +382,7 @@ class Marketplace:
                 "calls": dict(self.calls),
                 "refusals": dict(self.refusals),
                 "orders": {shop_id: len(ledger) for shop_id, ledger in self._ledgers.items()},
+                "changes": {shop_id: ledger.change_count for shop_id, ledger in self._ledgers.items()},
                 "arrived": self._arrived,
             }
 
