@@ -1,10 +1,12 @@
-"""A full disk: the work fails clean, nothing is half there, and it goes on once there is room."""
+"""A full disk, with the log or under it alone: the work fails clean, nothing is half there, and it goes on later."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,10 @@ from order_pipeline_tests.faults.test_database import OwnServer, passes_until_eq
 from order_pipeline_tests.proving import pass_over
 
 DISK_MEGABYTES = 220
+# Of a server as it comes.
+SEGMENT_BYTES = 16 * 2**20
+# Less than the first pages of a load write.
+LEFT_OF_LOG_BYTES = 2**20
 
 
 @pytest.fixture
@@ -52,27 +58,100 @@ def fill(disk: Path, leave_megabytes: int) -> Path:
 def test_a_full_disk_stops_the_work_clean_and_it_goes_on_when_there_is_room(
     small_disk: Path, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Waiting for the server to come back is another test's; here it does not before there is room.
-    monkeypatch.setattr(database, "PATIENCE_SECONDS", 2.0)
     server = OwnServer(small_disk / "home")
     try:
-        access = play.access()
         filler = fill(small_disk, leave_megabytes=12)
-        with pytest.raises((DBAPIError, psycopg2.Error, DatabaseUnreachableError)):
-            pass_over(server.engine, access)
-        filler.unlink()
-        # The server may have gone down over it, as it does when it cannot write its log.
-        server.start()
-        with transaction(server.engine) as connection:
-            bare = connection.execute(
-                text("""SELECT count(*) FROM core.orders o WHERE NOT EXISTS
-                        (SELECT FROM core.order_items i WHERE i.shop_id = o.shop_id AND i.order_id = o.order_id)""")
-            ).scalar()
-            unlisted = connection.execute(
-                text("""SELECT count(*) FROM core.orders o WHERE detail_modified_at IS NULL AND NOT EXISTS
-                        (SELECT FROM sync.pending_order p WHERE p.order_id = o.order_id)""")
-            ).scalar()
-        assert (bare, unlisted) == (0, 0)
-        passes_until_equal(server.engine, access, play)
+        work_stops_clean_and_goes_on(server, filler, play, monkeypatch)
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("play", [{"orders": 300}], indirect=True)
+def test_a_full_disk_under_the_log_alone_stops_the_work_clean_too(
+    small_disk: Path, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="order-pipeline-") as home:
+        server = OwnServer(Path(home))
+        try:
+            log = move_log(server, Path(home) / "postgres" / "pg_wal", small_disk)
+            filler = fill(small_disk, leave_megabytes=1)
+            use_up(server, log)
+            work_stops_clean_and_goes_on(server, filler, play, monkeypatch)
+            # It was the log that had no room: the disk of the data has.
+            assert "No space left on device" in (Path(home) / "postgres" / "log").read_text(errors="replace")
+        finally:
+            server.stop()
+
+
+def move_log(server: OwnServer, log: Path, disk: Path) -> Path:
+    """Put a server's write-ahead log on a disk of its own, where it grows until that is full."""
+    with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # What is tested outlives the server, not a power cut; without it a crashed one is back at once.
+        connection.execute(text("ALTER SYSTEM SET fsync = off"))
+        # A checkpoint would make room by using old segments again.
+        connection.execute(text("ALTER SYSTEM SET max_wal_size = '10GB'"))
+        connection.execute(text("ALTER SYSTEM SET checkpoint_timeout = '1h'"))
+    server.engine.dispose()
+    server.halt()
+    owner, moved = log.stat(), disk / "pg_wal"
+    shutil.copytree(log, moved)
+    shutil.rmtree(log)
+    log.symlink_to(moved)
+    for path in (moved, *moved.rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    server.start()
+    return moved
+
+
+def use_up(server: OwnServer, log: Path) -> None:
+    """Write into the log until of its last segment a little is left."""
+    with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while True:
+            row = connection.execute(
+                text("""SELECT pg_walfile_name(lsn), (pg_walfile_name_offset(lsn)).file_offset
+                        FROM pg_current_wal_insert_lsn() AS lsn""")
+            ).one()
+            segments = sorted(path.name for path in log.iterdir() if len(path.name) == len(row[0]))
+            room = SEGMENT_BYTES * (segments[-1] != row[0]) or SEGMENT_BYTES - row[1] - LEFT_OF_LOG_BYTES
+            if room <= 0:
+                return
+            connection.execute(
+                text("SELECT pg_logical_emit_message(false, 'test', repeat('x', :size))"), {"size": min(room, 2**20)}
+            )
+
+
+def until_up(server: OwnServer) -> None:
+    """Wait for a server that is recovering from a crash, and start one that gave up over it, for want of room."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            server.start()
+            with server.engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except (OSError, subprocess.SubprocessError, DBAPIError):
+            assert time.monotonic() < deadline
+            server.engine.dispose()
+            time.sleep(0.2)
+        else:
+            return
+
+
+def work_stops_clean_and_goes_on(server: OwnServer, filler: Path, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Waiting for the server to come back is another test's; here it does not before there is room.
+    monkeypatch.setattr(database, "PATIENCE_SECONDS", 2.0)
+    access = play.access()
+    with pytest.raises((DBAPIError, psycopg2.Error, DatabaseUnreachableError)):
+        pass_over(server.engine, access)
+    filler.unlink()
+    until_up(server)
+    with transaction(server.engine) as connection:
+        bare = connection.execute(
+            text("""SELECT count(*) FROM core.orders o WHERE NOT EXISTS
+                    (SELECT FROM core.order_items i WHERE i.shop_id = o.shop_id AND i.order_id = o.order_id)""")
+        ).scalar()
+        unlisted = connection.execute(
+            text("""SELECT count(*) FROM core.orders o WHERE detail_modified_at IS NULL AND NOT EXISTS
+                    (SELECT FROM sync.pending_order p WHERE p.order_id = o.order_id)""")
+        ).scalar()
+    assert (bare, unlisted) == (0, 0)
+    passes_until_equal(server.engine, access, play)
