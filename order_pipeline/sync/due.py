@@ -83,7 +83,7 @@ def no_work(access: ShopAccess, reason: str) -> DueWork:
 def _degraded(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> DueWork:
     waiting = in_transaction(engine, lambda connection: depth(connection, access.shop.id))
     breaker = access.gate.breaker
-    pull = breaker is not None and breaker.full_pull_due()
+    pull = breaker is not None and breaker.full_pull_due(access.shop.id)
     if not waiting.due and not pull:
         return DueWork((), (), str(refusal))
     # The platform does not say its time now; ours is near enough to name the partition.

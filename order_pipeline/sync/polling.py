@@ -28,10 +28,10 @@ STILL_CHANGING_DAYS = 30
 def poll(access: ShopAccess, engine: Engine, days: Sequence[date], *, whole_day: bool = False) -> list[Listing]:
     """Bring the changes of these days (Shanghai, oldest first) up to date, or what an open breaker leaves of it.
 
-    While the breaker is open, a full pull is made once an hour instead: the days whose orders can still change are
-    listed through the history channel, whose watermark of changes stays, so that the polls catch up once the breaker
-    is closed; and the refunds' own list of changes up to now, whose watermark moves with it as always. Details are
-    fetched only for what differs.
+    While the breaker is open, a full pull of the shop is made once an hour instead: the days whose orders can still
+    change are listed through the history channel, whose watermark of changes stays, so that the polls catch up once the
+    breaker is closed; and the refunds' own list of changes up to now, whose watermark moves with it as always.
+    Details are fetched only for what differs.
 
     Returns what was listed of orders. Raises as ``list_changes`` does.
     """
@@ -57,7 +57,7 @@ def poll_refunds(access: ShopAccess, engine: Engine, days: Sequence[date], *, wh
 
 def _pull(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> list[Listing]:
     breaker = access.gate.breaker
-    if breaker is None or not breaker.full_pull_taken():
+    if breaker is None or not breaker.full_pull_taken(access.shop.id):
         return [_held_back(access, refusal)]
     with access.gate.full_pull():
         now = access.platform.now()

@@ -58,7 +58,7 @@ _COUNTED = f"""
 """
 _HELD = f"""
     {_NOW} AS looked_at, held.state = 'open' AS is_open, held.reason, held.good_probes, held.since,
-    greatest(held.next_probe_at, held.since) AS next_probe_at, greatest(held.next_pull_at, held.since) AS next_pull_at
+    greatest(held.next_probe_at, held.since) AS next_probe_at
 """
 _FLUSH = text(f"""
     WITH current AS (
@@ -124,13 +124,18 @@ _CLAIM_PROBE = text(f"""
     WHERE app_key = :app_key AND state = 'open' AND next_probe_at <= {_NOW}
     RETURNING app_key
 """)
+# Shop by shop: what one shop's pull brings, another's lacks.
 _CLAIM_PULL = text(f"""
-    UPDATE sync.breaker SET next_pull_at = {_NOW} + make_interval(secs => :every)
-    WHERE app_key = :app_key AND state = 'open' AND next_pull_at <= {_NOW}
+    INSERT INTO sync.full_pull AS held (app_key, shop_id, next_at)
+    SELECT app_key, :shop_id, {_NOW} + make_interval(secs => :every) FROM sync.breaker
+    WHERE app_key = :app_key AND state = 'open'
+    ON CONFLICT (shop_id, app_key) DO UPDATE SET next_at = excluded.next_at WHERE held.next_at <= {_NOW}
     RETURNING app_key
 """)
 _PULL_DUE = text(f"""
-    SELECT 1 FROM sync.breaker WHERE app_key = :app_key AND state = 'open' AND next_pull_at <= {_NOW}
+    SELECT 1 FROM sync.breaker b WHERE app_key = :app_key AND state = 'open' AND NOT EXISTS (
+        SELECT FROM sync.full_pull p WHERE p.app_key = b.app_key AND p.shop_id = :shop_id AND p.next_at > {_NOW}
+    )
 """)
 _CHANGES = text("""
     SELECT changed_at, state, reason, calls, failures FROM sync.breaker_change
@@ -165,8 +170,8 @@ class Admission(NamedTuple):
 class BreakerStatus(NamedTuple):
     """A breaker as the database has it at ``looked_at``. Times are aware.
 
-    ``since`` is when this state began, None for a breaker that has never opened. ``next_probe_at`` and
-    ``next_pull_at`` say what is due next while it is open, and mean nothing while it is closed.
+    ``since`` is when this state began, None for a breaker that has never opened. ``next_probe_at`` says when one is due
+    while it is open, and means nothing while it is closed.
     """
 
     looked_at: datetime
@@ -176,7 +181,6 @@ class BreakerStatus(NamedTuple):
     good_probes: int
     since: datetime | None
     next_probe_at: datetime | None
-    next_pull_at: datetime | None
 
 
 class BreakerChange(NamedTuple):
@@ -358,23 +362,23 @@ class Breaker:
             self._is_open = is_open
             self._calls = self._failures = 0
 
-    def full_pull_due(self) -> bool:
-        """Return whether the breaker is open and the last full pull is long enough ago.
+    def full_pull_due(self, shop_id: str) -> bool:
+        """Return whether the breaker is open and the shop's last full pull is long enough ago.
 
         Raises:
             TransientError: the database does not answer.
 
         """
-        return bool(self._run(_PULL_DUE))
+        return bool(self._run(_PULL_DUE, shop_id=shop_id))
 
-    def full_pull_taken(self) -> bool:
-        """Claim the full pull that is due; of all processes only the one that gets True shall make it.
+    def full_pull_taken(self, shop_id: str) -> bool:
+        """Claim the full pull of a shop that is due; of all processes only the one that gets True shall make it.
 
         Raises:
             TransientError: the database does not answer.
 
         """
-        return bool(self._run(_CLAIM_PULL, every=self.settings.pull_seconds))
+        return bool(self._run(_CLAIM_PULL, shop_id=shop_id, every=self.settings.pull_seconds))
 
     def _takes_owed_probe(self, kind: Kind) -> bool:
         with self._lock:
@@ -421,7 +425,7 @@ class Breaker:
 def _status(row: Row[Any]) -> BreakerStatus:
     counts = Counts(row.calls, row.failures)
     if row.reason is None:
-        return BreakerStatus(row.looked_at, False, CLOSED.reason, counts, 0, None, None, None)
+        return BreakerStatus(row.looked_at, False, CLOSED.reason, counts, 0, None, None)
     return BreakerStatus(
         row.looked_at,
         row.is_open,
@@ -430,19 +434,16 @@ def _status(row: Row[Any]) -> BreakerStatus:
         row.good_probes,
         row.since,
         row.next_probe_at,
-        row.next_pull_at,
     )
 
 
 def _refusal(app_key: str, status: BreakerStatus, attempted: str) -> BreakerOpenError:
-    def seconds_to(moment: datetime | None) -> float:
-        return max(0.0, (moment - status.looked_at).total_seconds()) if moment else 0.0
-
-    probe_in = seconds_to(status.next_probe_at)
+    next_probe_at = status.next_probe_at or status.looked_at
+    probe_in = max(0.0, (next_probe_at - status.looked_at).total_seconds())
     return BreakerOpenError(
         attempted,
         f"the breaker of app {app_key} is open since {status.since:%F %T %z}: {status.reason}; the next probe is due "
-        f"in {probe_in:.0f} s, the next full pull in {seconds_to(status.next_pull_at) / 60:.0f} min",
+        f"in {probe_in:.0f} s, and once an hour each shop is pulled in full",
         remedy=IT_CLOSES_ITSELF,
         retry_in_seconds=probe_in,
     )

@@ -21,7 +21,7 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
         fewest_calls: of at least so many.
         probe_seconds: while open, one probe at most in so many seconds, over all processes.
         probes_to_close: so many probes in a row have to go through.
-        pull_seconds: while open, one full pull at most in so many seconds, over all processes.
+        pull_seconds: while open, one full pull a shop at most in so many seconds, over all processes.
 
     """
 

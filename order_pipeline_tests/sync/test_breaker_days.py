@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
 from order_pipeline.commands.outcome import leftovers
 from order_pipeline.sandbox.faults import Fault
+from order_pipeline.sandbox.shops import DEMO_SHOP
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.due import due_work
+from order_pipeline.sync.due import due_refunds, due_work
 from order_pipeline.sync.enrichment import drain
 from order_pipeline.sync.polling import poll
 from order_pipeline.sync.streams import REFUND_STREAM
@@ -22,6 +26,11 @@ from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.worklist import Said, say_anyway
 from order_pipeline_tests.conftest import Play
 from order_pipeline_tests.proving import begin_refunds_lately, pass_over, pass_over_refunds, proof, refund_proof
+
+SISTERS = tuple(
+    msgspec.structs.replace(DEMO_SHOP, id=f"sister-{number}", session_key=f"6100sandbox{number}", user_id=number)
+    for number in (1, 2)
+)
 
 
 def gated(play: Play, engine: Engine) -> ShopAccess:
@@ -122,6 +131,40 @@ def test_while_the_breaker_is_open_one_full_pull_an_hour_keeps_the_tables_right(
     assert found.equal, found.examples
 
 
+@pytest.mark.parametrize("play", [{"orders": 30, "days": 3, "shops": (DEMO_SHOP, *SISTERS)}], indirect=True)
+def test_each_of_three_shops_on_one_app_key_is_pulled_once_an_hour(engine: Engine, play: Play) -> None:
+    first = gated(play, engine)
+    sisters = [play.access(100, timedelta(0), first.gate, id=s.id, session_key=s.session_key) for s in SISTERS]
+    accesses = [first, *sisters]
+    breaker = first.gate.breaker
+    assert breaker is not None
+    for access in accesses:
+        begin_refunds_lately(engine, access, days=1)
+        pass_over(engine, access)
+    play.marketplace.faults.switch_on(Fault(name="http_error", method="taobao.trades.sold.increment.get"))
+    for number in range(10):
+        minute(play, engine, first, number)
+    assert breaker.is_open()
+    for _ in range(2):
+        play.clock.advance(3600)
+        placed = {access.shop.id: str(play.marketplace.place_order(access.shop.id)) for access in accesses}
+        play.clock.advance(30)
+        pulls: Counter[str] = Counter()
+        # Whoever asks, and however often: each shop's pull is made once.
+        for access in [*accesses, *accesses]:
+            before = access.calls.total_by_method["taobao.trades.sold.get"]
+            with suppress(TransientError):
+                # The probe, which is due now and then, meets the broken list.
+                work = due_work(access, engine)
+                poll(access, engine, work.changed_days)
+            pulls[access.shop.id] += access.calls.total_by_method["taobao.trades.sold.get"] > before
+        assert pulls == dict.fromkeys(placed, 1)
+        with transaction(engine) as connection:
+            found = connection.execute(text("SELECT shop_id, order_id FROM core.orders")).tuples().all()
+        assert set(placed.items()) <= set(found)
+    assert breaker.is_open()
+
+
 @pytest.mark.parametrize("play", [{"orders": 200, "days": 5}], indirect=True)
 def test_the_full_pull_takes_the_refunds_along(engine: Engine, play: Play) -> None:
     access = gated(play, engine)
@@ -194,7 +237,15 @@ def test_a_long_ban_leaves_no_work_and_is_said_to_leave_something_undone(engine:
     access = play.access(100, timedelta(0), shared_gate(engine, play.shop().app_key, 600))
     assert access.gate.budget is not None
     access.gate.budget.ban(36_000)
-    work = due_work(access, engine)
-    assert (work.history_days, work.changed_days) == ((), ())
-    (left,) = leftovers(engine, [access], play.now)
+    with transaction(engine) as connection:
+        say_anyway(connection, access.shop.id, "messages", [Said("4711", play.now)])
+    # Also with details that wait, and however often anybody looks: the platform is not asked.
+    for _ in range(20):
+        work = due_work(access, engine)
+        assert (work.history_days, work.changed_days) == ((), ())
+        assert due_refunds(access, engine).changed_days == ()
+        play.clock.advance(15)
+    assert access.calls.total == 0
+    assert play.marketplace.statistics()["calls"] == {}
+    (left, *_) = leftovers(engine, [access], play.now)
     assert "shop demo-shop: the platform is not asked before 20" in left

@@ -39,7 +39,7 @@ AT = datetime(2026, 3, 15, 4, 0, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 TABLES = (
     "sync.notice, sync.notice_sink, sync.shop_pause, sync.rate_budget, sync.breaker, sync.breaker_count, "
-    "sync.breaker_change"
+    "sync.breaker_change, sync.full_pull"
 )
 
 

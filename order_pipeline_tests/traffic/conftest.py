@@ -12,7 +12,7 @@ from order_pipeline.warehouse.database import connect, transaction
 from order_pipeline.warehouse.embedded import EmbeddedServer
 from order_pipeline.warehouse.migrate import upgrade
 
-TABLES = "sync.rate_budget, sync.breaker, sync.breaker_count, sync.breaker_change"
+TABLES = "sync.rate_budget, sync.breaker, sync.breaker_count, sync.breaker_change, sync.full_pull"
 
 
 @pytest.fixture(scope="session")
