@@ -26,6 +26,9 @@ BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=days_per_run())
 # First loads and backfills of many days must not take every slot from what changes now.
 HISTORY_POOL = "history"
 
+# The latest openings and closings of a breaker.
+CHANGES_SHOWN = 10
+
 
 @dg.asset(
     partitions_def=daily,
@@ -91,6 +94,12 @@ def _breaker_check(accesses: Sequence[ShopAccess]) -> dg.AssetCheckResult:
         for shop_id, state in states.items()
         if state.is_open
     ]
+    breakers = {each.gate.breaker.app_key: each.gate.breaker for each in accesses if each.gate.breaker}
+    changes = [
+        {"app": app_key, "at": change.changed_at, "state": change.state, "why": change.reason}
+        for app_key, breaker in breakers.items()
+        for change in breaker.changes(CHANGES_SHOWN)
+    ]
     return dg.AssetCheckResult(
         check_name="breaker_is_closed",
         asset_key="increment_pages",
@@ -98,7 +107,7 @@ def _breaker_check(accesses: Sequence[ShopAccess]) -> dg.AssetCheckResult:
         # Degraded is not wrong: what is in the tables is right, only older.
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(said) or None,
-        metadata={"open": len(said)},
+        metadata={"open": len(said), **({"changes": table(changes)} if changes else {})},
     )
 
 

@@ -42,6 +42,9 @@ from order_pipeline.warehouse.watermarks import (
 from order_pipeline.warehouse.worklist import depth
 from order_pipeline.wording import counted
 
+# The latest openings and closings of a breaker.
+CHANGES_SHOWN = 5
+
 
 def gather(
     engine: Engine, configured: Sequence[str], now: datetime, sessions: Mapping[str, dict[str, Any]] | None = None
@@ -130,6 +133,7 @@ _NO_SESSION = {
     "token_days_left": None,
     "breaker_open_since": None,
     "breaker_reason": None,
+    "breaker_changes": (),
     "banned_until": None,
 }
 
@@ -149,6 +153,10 @@ def session_state(engine: Engine, shop: Shop, now: datetime) -> dict[str, Any]:
         "token_days_left": days_left(row.ends_at, now) if row else None,
         "breaker_open_since": state.since.isoformat() if state.is_open and state.since else None,
         "breaker_reason": state.reason if state.is_open else None,
+        "breaker_changes": [
+            {"at": change.changed_at.isoformat(), "state": change.state, "why": change.reason}
+            for change in breaker.changes(CHANGES_SHOWN)
+        ],
         "banned_until": banned.isoformat() if banned and banned > now else None,
     }
 

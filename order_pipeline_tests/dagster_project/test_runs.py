@@ -12,11 +12,14 @@ from sqlalchemy import Engine, text
 
 from order_pipeline.automation.schedules import daily_close
 from order_pipeline.automation.sensors import orders_sensor, run_requests
+from order_pipeline.commands.status import session_state
 from order_pipeline.definitions import build_defs
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sync.due import DueWork
 from order_pipeline.sync.windows import SHANGHAI, day_window
+from order_pipeline.traffic.breaker import Breaker
+from order_pipeline.traffic.gate import Gate
 from order_pipeline.warehouse.database import transaction
 from order_pipeline_tests.conftest import NOON, Play
 from order_pipeline_tests.dagster_project.conftest import PlayedShops, run
@@ -94,6 +97,39 @@ def test_a_poisoned_record_turns_the_runs_check_red_and_the_rest_loads(
     (whole,) = result.asset_materializations_for_node("fullinfo_orders")
     assert isinstance(whole.metadata["orders_loaded"].value, int)
     assert whole.metadata["orders_loaded"].value > 20
+
+
+def test_an_open_breaker_is_a_warning_and_its_changes_are_in_the_checks_metadata_and_the_status(
+    defs: dg.Definitions, instance: dg.DagsterInstance, engine: Engine, play: Play, shops: PlayedShops
+) -> None:
+    breaker = Breaker(engine, play.shop().app_key)
+    access = shops.accesses["demo-shop"] = play.access(100, timedelta(0), Gate(breaker=breaker))
+
+    def breaker_check() -> dg.AssetCheckEvaluation:
+        done = run(defs, "sync_orders", instance, str(TODAY))
+        assert done.success
+        return next(each for each in done.get_asset_check_evaluations() if each.check_name == "breaker_is_closed")
+
+    pass_over(engine, access)
+    assert breaker_check().passed
+    breaker.force_open("20 of 20 calls failed", seconds=3600)
+    found = breaker_check()
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "20 of 20 calls failed; one full pull an hour" in str(found.description)
+    state = session_state(engine, play.shop(), play.now)
+    assert state["breaker_reason"] == "20 of 20 calls failed"
+    breaker.force_closed("the probes went through")
+    found = breaker_check()
+    assert found.passed
+    changes = found.metadata["changes"]
+    assert isinstance(changes, dg.TableMetadataValue)
+    assert [record.data["state"] for record in changes.records] == ["closed", "open"]
+    state = session_state(engine, play.shop(), play.now)
+    assert state["breaker_open_since"] is None
+    assert [change["why"] for change in state["breaker_changes"]] == [
+        "the probes went through",
+        "20 of 20 calls failed",
+    ]
 
 
 @pytest.mark.parametrize(
