@@ -3,7 +3,8 @@
 Belongs here: the enrichment step. Not here: how orders get on the worklist (assets/pages.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -17,16 +18,20 @@ from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
+from order_pipeline.sync.drift import look_for_drift
 from order_pipeline.sync.enrichment import Enrichment, drain
 from order_pipeline.sync.following import Followed, follow, together
 from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.sync.windows import day_window
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.field_counts import open_drifts
 from order_pipeline.warehouse.orders import about_orders
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.subjects import ORDERS, Subject
 from order_pipeline.warehouse.worklist import say_again
 from order_pipeline.wording import counted
+
+FIELDS_NAMED = 20
 
 
 @dg.asset(
@@ -40,6 +45,11 @@ from order_pipeline.wording import counted
     metadata={"dagster/table_name": "bi.orders"},
     check_specs=[
         dg.AssetCheckSpec("nothing_is_quarantined", asset="fullinfo_orders"),
+        dg.AssetCheckSpec(
+            "fields_are_as_they_were",
+            asset="fullinfo_orders",
+            description="No field that has a column vanished from the platform's answers, or came in another type.",
+        ),
         dg.AssetCheckSpec(authorization.CHECK, asset=authorization.ASSET),
     ],
 )
@@ -67,10 +77,13 @@ def fullinfo_orders(
         enrichments = for_each_shop(accesses, engine, enrich)
         # Of all shops, however the run was narrowed: it is narrowed to those that had work when it was asked for.
         followed = follow(shops.open(engine), engine, quiet_seconds=config.linger_seconds)
+        for access in accesses:
+            look_for_drift(access, engine, datetime.now(UTC))
     shop_ids = [access.shop.id for access in accesses]
     with transaction(engine) as connection:
         refused = open_records(connection, shop_ids, subject=ORDERS)
         orders = about_orders(connection, shop_ids)
+        drifted = open_drifts(connection, shop_ids)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": orders,
@@ -88,9 +101,35 @@ def fullinfo_orders(
                 f"in sync.quarantine; the tables lack what they say",
                 metadata={"open": len(refused), **({"sample": table(refused[:10])} if refused else {})},
             ),
+            _fields_check(drifted),
             # Of all shops, however the run was narrowed.
             authorization.check_result(authorization.look(shops.open(engine))),
         ],
+    )
+
+
+def _fields_check(drifted: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
+    mapped = [row for row in drifted if row["is_mapped"]]
+    named = "; ".join(
+        f"shop {row['shop_id']}, {row['object']}: {row['field']} {row['drift']}"
+        + (f" ({row['kind']})" if row["kind"] else "")
+        for row in mapped[:FIELDS_NAMED]
+    )
+    return dg.AssetCheckResult(
+        check_name="fields_are_as_they_were",
+        asset_key="fullinfo_orders",
+        passed=not mapped,
+        # The rows load all the same, or are in quarantine.
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(mapped)} fields with a column are otherwise than on the days before: {named}; look at some "
+        f"answers (raw.page) and report it"
+        if mapped
+        else None,
+        metadata={
+            "mapped": len(mapped),
+            "unknown": len(drifted) - len(mapped),
+            "fields": table(drifted[:FIELDS_NAMED]),
+        },
     )
 
 

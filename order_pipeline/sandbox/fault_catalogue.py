@@ -50,6 +50,7 @@ ODDITIES = (
     "numbers_as_text",
     "money_as_number",
     "null_values",
+    "missing_fields",
     "bad_date",
     "huge_field",
     "absurd_numbers",

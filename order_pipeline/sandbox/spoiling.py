@@ -71,6 +71,9 @@ def odd(kind: str, fragment: bytes) -> bytes:
     return msgspec.json.encode(fields)
 
 
+_MAY_BE_EMPTY = ("pay_time", "seller_memo", "buyer_message", "refund_id", "invoice_no", "receiver_city")
+
+
 def _records(fields: dict[str, Any]) -> list[dict[str, Any]]:
     orders = fields.get("orders")
     return [fields, *(orders["order"] if isinstance(orders, dict) else ())]
@@ -92,8 +95,14 @@ def _unknown_field(fields: dict[str, Any]) -> None:
 
 def _null_values(fields: dict[str, Any]) -> None:
     for record in _records(fields):
-        for name in ("pay_time", "seller_memo", "buyer_message", "refund_id", "invoice_no", "receiver_city"):
+        for name in _MAY_BE_EMPTY:
             record[name] = None
+
+
+def _missing_fields(fields: dict[str, Any]) -> None:
+    for record in _records(fields):
+        for name in _MAY_BE_EMPTY:
+            record.pop(name, None)
 
 
 def _huge_field(fields: dict[str, Any]) -> None:
@@ -120,6 +129,7 @@ _ODDITIES: Mapping[str, Callable[[dict[str, Any]], None]] = MappingProxyType(
         "numbers_as_text": _changing(_NUMBERS, str),
         "money_as_number": _changing(_MONEYS, lambda text: msgspec.Raw(text.encode())),
         "null_values": _null_values,
+        "missing_fields": _missing_fields,
         "bad_date": _changing(_DATES, lambda _: "0000-00-00 00:00:00"),
         "huge_field": _huge_field,
         "absurd_numbers": _absurd_numbers,

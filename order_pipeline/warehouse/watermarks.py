@@ -16,6 +16,8 @@ REFUND_CHANGES = "refunds"
 PRESALE_HOLDS = "presale_holds"
 # By our own clock: when somebody last saw what writing stock would change.
 STOCK_DRY_RUN = "stock_dry_run"
+# By the platform's clock, about: the fields of answers were looked at up to then.
+FIELD_COUNTS = "field_counts"
 
 
 def read_watermark(connection: Connection, shop_id: str, channel: str = INCREMENTS) -> datetime | None:

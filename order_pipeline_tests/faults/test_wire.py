@@ -45,7 +45,7 @@ FAULTS = [
     Fault("control_characters", rate=0.3, seed=22),
     *(Fault("odd_record", rate=0.05, seed=23, kind=kind) for kind in (
         "unknown_value", "unknown_field", "ids_as_text", "numbers_as_text", "money_as_number", "null_values",
-        "bad_date", "absurd_numbers", "text_for_list",
+        "missing_fields", "bad_date", "absurd_numbers", "text_for_list",
     )),
     # Of ten megabytes each a few will do.
     Fault("odd_record", rate=0.02, seed=23, kind="huge_field"),

@@ -114,6 +114,7 @@ def check_oddity(kind: str, trade: dict[str, Any]) -> bool:
         "numbers_as_text": isinstance(trade["num"], str),
         "money_as_number": isinstance(trade["payment"], float | int),
         "null_values": trade.get("pay_time", "") is None,
+        "missing_fields": "pay_time" not in trade and "receiver_city" not in trade,
         "bad_date": trade["modified"] == "0000-00-00 00:00:00",
         "huge_field": len(trade["title"]) == 10 * 1024 * 1024,
         "absurd_numbers": trade["num"] == -(10**30 - 1),

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from order_pipeline.platforms.protocol.answers import Answer, RejectedRecord, Window
+from order_pipeline.platforms.protocol.fields import FieldSource, KnownFields, RecordShape
 from order_pipeline.platforms.protocol.messages import Message, MessageBatch, MessageSource
 from order_pipeline.platforms.protocol.orders import (
     Order,
@@ -44,6 +45,8 @@ __all__ = [
     "Answer",
     "Authorizer",
     "BundlePart",
+    "FieldSource",
+    "KnownFields",
     "Message",
     "MessageBatch",
     "MessageSource",
@@ -54,6 +57,7 @@ __all__ = [
     "OrderPlatform",
     "OrderVersion",
     "Receiver",
+    "RecordShape",
     "Refund",
     "RefundDetail",
     "RefundPage",
@@ -78,7 +82,7 @@ __all__ = [
 ]
 
 
-class OrderPlatform(MessageSource, RefundSource, TraceSource, StockSource, Protocol):
+class OrderPlatform(MessageSource, RefundSource, TraceSource, StockSource, FieldSource, Protocol):
     """A shop's door to its marketplace. Safe to use from several threads at once.
 
     Every method raises ``traffic.errors.CallError`` when, after the retries that its class allows,
@@ -132,6 +136,11 @@ class OrderPlatform(MessageSource, RefundSource, TraceSource, StockSource, Proto
 
     def created_versions(self, window: Window) -> Iterator[VersionPage]:
         """Walk the orders created in the window as ``created_orders`` does, with just enough to compare them."""
+        ...
+
+    @property
+    def listed_types(self) -> Collection[str]:
+        """The types of orders that lists show, in the platform's words; others are known from elsewhere only."""
         ...
 
     def read_detail(self, body: str) -> Order | RejectedRecord:

@@ -78,13 +78,15 @@ _LINE_READERS = (
     ("tracking_number", "invoice_no", read_code),
 )
 
-_NOT_EXTRA_OF_TRADE = (
-    frozenset(field for _, field, _ in _TRADE_READERS)
-    | {"tid", "status", "created", "modified", "payment", "send_time", "orders"}
-    | PERSONAL_FIELDS
-)
-# outer_iid and outer_sku_id share a column, so both are kept as they came, too.
-_NOT_EXTRA_OF_LINE = frozenset(field for _, field, _ in _LINE_READERS) | {"oid", "num", "payment"} | PERSONAL_FIELDS
+# Fields that have a column.
+MAPPED_OF_TRADE = frozenset(field for _, field, _ in _TRADE_READERS) | {
+    "tid", "status", "created", "modified", "payment", "send_time", "orders",
+}  # fmt: skip
+_OF_EVERY_LINE = frozenset(field for _, field, _ in _LINE_READERS) | {"oid", "num", "payment"}
+# These share a column, so both are kept in extra as they came, too.
+MAPPED_OF_LINE = _OF_EVERY_LINE | {"outer_iid", "outer_sku_id"}
+_NOT_EXTRA_OF_TRADE = MAPPED_OF_TRADE | PERSONAL_FIELDS
+_NOT_EXTRA_OF_LINE = _OF_EVERY_LINE | PERSONAL_FIELDS
 
 
 def parse_trade(trade: object, *, text_is_clean: bool = False) -> Order | RejectedRecord:

@@ -7,7 +7,7 @@ trace_methods.py, stock_methods.py), how a list is walked (paging.py), how a tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -15,10 +15,12 @@ import msgspec
 
 from order_pipeline.platforms.protocol import (
     Answer,
+    KnownFields,
     Order,
     OrderDetail,
     OrderPage,
     OrderVersion,
+    RecordShape,
     RejectedRecord,
     VersionPage,
     Window,
@@ -32,6 +34,7 @@ from order_pipeline.platforms.taobao.fields import (
     CREATED_LIST_FIELDS,
     DETAIL_FIELDS,
     STATUSES,
+    TRADE_TYPES,
     VERSION_FIELDS,
 )
 from order_pipeline.platforms.taobao.message_methods import TaobaoMessages
@@ -40,6 +43,7 @@ from order_pipeline.platforms.taobao.parsing import parse_trade, parse_version, 
 from order_pipeline.platforms.taobao.receivers import RECEIVER_FIELDS, take_receiver
 from order_pipeline.platforms.taobao.records import read_record_moment
 from order_pipeline.platforms.taobao.refund_methods import TaobaoRefunds
+from order_pipeline.platforms.taobao.shapes import FIELDS, shapes_of_answer
 from order_pipeline.platforms.taobao.stock_methods import TaobaoStock
 from order_pipeline.platforms.taobao.trace_methods import TaobaoTraces
 from order_pipeline.traffic.breaker import Kind
@@ -195,6 +199,20 @@ class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
         if not isinstance(envelope, Envelope):
             raise malformed(attempted, "it is a refusal")
         return _read_trade(envelope, attempted)
+
+    @property
+    def listed_types(self) -> Collection[str]:
+        """The types of trades that lists are asked for."""
+        return TRADE_TYPES
+
+    @property
+    def known_fields(self) -> Mapping[str, KnownFields]:
+        """The fields that are asked for, and those that have a column."""
+        return FIELDS
+
+    def read_shapes(self, body: str) -> Sequence[RecordShape]:
+        """Look which fields a stored answer's records have."""
+        return shapes_of_answer(body)
 
     def _walk(self, listing: _ListMethod, window: Window) -> Iterator[WalkedPage]:
         self._learn_time(Kind.CLOCK)

@@ -94,7 +94,9 @@ _READERS = (
 )
 _VERSION_COLUMNS = frozenset({"refund_id", "modified_at", "status", "refund_fee", "quantity"})
 _VERSION_READERS = tuple(reader for reader in _READERS if reader[0] in _VERSION_COLUMNS)
-_NOT_EXTRA = frozenset(field for _, field, _ in _READERS) | PERSONAL_FIELDS_OF_REFUNDS
+# Fields that have a column.
+MAPPED = frozenset(field for _, field, _ in _READERS)
+_NOT_EXTRA = MAPPED | PERSONAL_FIELDS_OF_REFUNDS
 
 
 def parse_refund(refund: object, *, text_is_clean: bool = False) -> Refund | RejectedRecord:
