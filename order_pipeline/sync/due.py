@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 from order_pipeline.platforms.protocol import Window
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.refund_listing import first_moment
+from order_pipeline.sync.silence import end_silence, suspected_silence
 from order_pipeline.sync.storing import shown_by
 from order_pipeline.sync.windows import changed_window, day_of, due_days, due_history_days, moved_watermark
 from order_pipeline.traffic.errors import BreakerOpenError, HeldBackError
@@ -45,7 +46,8 @@ class DueWork(NamedTuple):
 def due_work(access: ShopAccess, engine: Engine) -> DueWork:
     """Look whether the shop has created-days to load, changes that are not known yet, or details to fetch.
 
-    When one page shows every change up to now and all are known, the watermark moves on: that was a whole pass.
+    When one page shows every change up to now and all are known, the watermark moves on: that was a whole pass. An
+    empty one is no pass where that cannot be (silence.py).
     While the breaker is open only details and the hourly full pull are work; during a long ban nothing is.
     Raises CallError as the platform does, DatabaseUnreachableError without the warehouse.
     """
@@ -185,14 +187,21 @@ def _changes(
     page = first_page(window)
     moved = moved_watermark(watermark, window, now)
 
-    def compare(connection: Connection) -> int:
+    def compare(connection: Connection) -> tuple[int, str | None]:
         news = unknown_changes(connection, shop_id, page.said, subject=subject) + page.rejected
         news += len(contradicted(connection, shop_id, page.shown))
-        if not news and not page.has_more:
+        silence = None
+        if subject is ORDERS and not (page.said or page.rejected or page.has_more):
+            silence = suspected_silence(connection, access, window, now)
+        elif subject is ORDERS:
+            end_silence(connection, shop_id)
+        if not news and not page.has_more and not silence:
             move_watermark(connection, shop_id, moved, channel)
-        return news
+        return news, silence
 
-    news = in_transaction(engine, compare)
+    news, silence = in_transaction(engine, compare)
+    if silence:
+        return DueWork((), (), f"shop {shop_id}: {silence}; the watermark waits, and people are told")
     if news or page.has_more:
         more = " or more" if page.has_more else ""
         return DueWork((), tuple(days), f"shop {shop_id}: {news}{more} changes since {watermark:%T}")

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 from order_pipeline.platforms.protocol import OrderPage, Window
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.loading import Listing, listing_of, load_window
+from order_pipeline.sync.silence import suspected_silence
 from order_pipeline.sync.storing import Stored, store_list_pages
 from order_pipeline.sync.windows import (
     SETTLE_LAG,
@@ -74,6 +75,8 @@ def list_changes(
 ) -> Listing:
     """Bring the changes of that day (Shanghai) up to ``now``, the platform's time, and move the watermark with them.
 
+    It waits where an empty list cannot be believed (silence.py).
+
     Raises CallError and DatabaseUnreachableError as ``list_history`` does; the watermark then stays.
     """
     started = time.monotonic()
@@ -82,13 +85,23 @@ def list_changes(
     window = changed_window(day, watermark, now, overlap=access.shop.overlap, whole_day=whole_day)
     moved = moved_watermark(watermark, window, now) if watermark and window else watermark
 
+    rows = 0
+
+    def pages_of(window: Window) -> Iterator[OrderPage]:
+        nonlocal rows
+        for page in access.platform.changed_orders(window):
+            rows += len(page.orders) + len(page.rejected)
+            yield page
+
     def finish(connection: Connection) -> None:
-        if moved:
+        nonlocal moved
+        # A day that is over is compared with other days by its proof.
+        if window and window.end == now and not rows and suspected_silence(connection, access, window, now):
+            moved = watermark
+        elif moved:
             move_watermark(connection, access.shop.id, moved)
 
-    pages, stored = load_window(
-        access, engine, partial(_store, INCREMENTS), access.platform.changed_orders, window, finish
-    )
+    pages, stored = load_window(access, engine, partial(_store, INCREMENTS), pages_of, window, finish)
     return listing_of(access, window, pages, stored, calls_before, started, moved, now)
 
 

@@ -1,4 +1,4 @@
-"""A day's orders and refunds as they are held, and the answers that they were loaded from.
+"""A day's orders and refunds as they are held, the answers that they were loaded from, and how busy a time usually is.
 
 Belongs here: reading them. Not here: whether they are right (insights/reconciliation.py, sync/evidence.py).
 """
@@ -136,3 +136,47 @@ def answered_refunds(connection: Connection, shop_id: str, refund_ids: Sequence[
         {"shop_id": shop_id, "refund_ids": list(refund_ids)},
     )
     return [AnsweredRefund(tuple(row), bodies) for *row, bodies in rows]
+
+
+def orders_placed(connection: Connection, shop_id: str, start: datetime, end: datetime, days: int) -> list[int]:
+    """Return how many orders were placed in the same span of each of so many days before, as far as orders are held."""
+    rows = connection.execute(
+        text("""
+            SELECT (SELECT count(*) FROM core.orders WHERE shop_id = :shop_id
+                    AND created_at >= :start - make_interval(days => back)
+                    AND created_at < :end - make_interval(days => back))
+            FROM generate_series(1, :days) AS back
+            WHERE :start - make_interval(days => back) >= (
+                SELECT min(created_at) FROM core.orders WHERE shop_id = :shop_id
+            )
+        """),
+        {"shop_id": shop_id, "start": start, "end": end, "days": days},
+    )
+    return list(rows.scalars())
+
+
+def last_change(connection: Connection, shop_id: str) -> datetime | None:
+    """Return when the latest change was made that is known of a shop's orders, None without orders."""
+    query = text("SELECT max(modified_at) FROM core.orders WHERE shop_id = :shop_id")
+    return connection.execute(query, {"shop_id": shop_id}).scalar()
+
+
+def changes_known(
+    connection: Connection,
+    shop_id: str,
+    start: datetime,
+    end: datetime,
+    *,
+    created_from: datetime,
+    types: Collection[str],
+) -> int:
+    """Return how many orders of these types are held whose latest change lies in a span, both ends included."""
+    count = connection.execute(
+        text("""
+            SELECT count(*) FROM core.orders
+            WHERE shop_id = :shop_id AND modified_at BETWEEN :start AND :end AND created_at >= :created_from
+              AND type = ANY(:types)
+        """),
+        {"shop_id": shop_id, "start": start, "end": end, "created_from": created_from, "types": list(types)},
+    )
+    return int(count.scalar() or 0)
