@@ -19,12 +19,14 @@ from order_pipeline.configuration import Shop
 from order_pipeline.sync.access import open_shop
 from order_pipeline.sync.renewal import days_left, describe
 from order_pipeline.sync.shipping import open_stops
+from order_pipeline.sync.silence import SILENT_LISTS
 from order_pipeline.sync.windows import HISTORY_DAYS, day_of, due_history_days
 from order_pipeline.warehouse.calls import calls_since
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.decision_counts import count_decisions
+from order_pipeline.warehouse.field_counts import open_drifts
 from order_pipeline.warehouse.message_queues import hearing
-from order_pipeline.warehouse.notices import waiting_notices
+from order_pipeline.warehouse.notices import open_subjects, waiting_notices
 from order_pipeline.warehouse.orders import count_orders
 from order_pipeline.warehouse.presale_holds import hold_totals
 from order_pipeline.warehouse.proofs import proven
@@ -93,6 +95,7 @@ def gather(
                     **_decisions(connection, shop_id),
                     "stock_writes_in_doubt": len(open_writes(connection, shop_id)),
                     "quarantined": len(open_records(connection, [shop_id])),
+                    **_doubts(connection, shop_id),
                     "last_proven_day": proofs.last_equal_day.isoformat() if proofs.last_equal_day else None,
                     "days_red": proofs.days_red,
                     "reconciled_at": proofs.reconciled_at.isoformat() if proofs.reconciled_at else None,
@@ -104,6 +107,17 @@ def gather(
             "calls_24h": calls_since(connection, now - timedelta(days=1)),
             "notices": _notices(connection),
         }
+
+
+def _doubts(connection: Connection, shop_id: str) -> dict[str, Any]:
+    """Return what makes the platform's answers doubtful: fields that changed, lists that are empty."""
+    drifted = open_drifts(connection, [shop_id])
+    return {
+        "fields_changed": [f"{row['object']}: {row['field']} {row['drift']} {row['kind']}".rstrip()
+                           for row in drifted if row["is_mapped"]],
+        "fields_unknown": [f"{row['object']}: {row['field']}" for row in drifted if not row["is_mapped"]],
+        "lists_suspiciously_empty": shop_id in open_subjects(connection, SILENT_LISTS),
+    }  # fmt: skip
 
 
 def _decisions(connection: Connection, shop_id: str) -> dict[str, Any]:
@@ -240,6 +254,16 @@ def show(engine: Engine, configured: Sequence[Shop], *, as_json: bool) -> None:
             console.print(f"[yellow]breaker open:[/] shop {row['shop']}: since {since}, {why}", soft_wrap=True)
         if row["banned_until"]:
             console.print(f"[yellow]banned:[/] shop {row['shop']}: no calls until {row['banned_until']}")
+        if row["lists_suspiciously_empty"]:
+            console.print(
+                f"[yellow]suspiciously empty:[/] the lists of shop {row['shop']} (order-pipeline notices list)"
+            )
+        if row["fields_changed"]:
+            named = escape(", ".join(row["fields_changed"]))
+            console.print(f"[yellow]fields changed:[/] shop {row['shop']}: {named}", soft_wrap=True)
+        if row["fields_unknown"]:
+            named = escape(", ".join(row["fields_unknown"]))
+            console.print(f"shop {row['shop']}: fields without a column, kept in extra: {named}", soft_wrap=True)
         if row["token"]:
             console.print(f"shop {row['shop']}: {escape(row['token'])}", soft_wrap=True)
         console.print(f"shop {row['shop']}: {_heard(row)}", soft_wrap=True)

@@ -100,6 +100,20 @@ WAREHOUSE: Mapping[str, Subject] = {
             Metric("budget_booked_seconds", "booked_seconds", "How far ahead the departures of calls are taken."),
         ),
     ),
+    "drift": Subject(
+        ("shop", "drift"),
+        (
+            Metric(
+                "field_drift",
+                "fields",
+                "Fields of answers that are unknown, or that have a column and vanished or came in another type.",
+            ),
+        ),
+    ),
+    "silence": Subject(
+        ("shop",),
+        (Metric("lists_silent", "is_silent", "1 while lists are empty where other days, or messages, say otherwise."),),
+    ),
     "quarantine": Subject(
         ("shop",),
         (

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from order_pipeline.warehouse.proofs import VIEWS
 from order_pipeline.warehouse.subjects import SUBJECTS, Subject
+from order_pipeline.warehouse.watermarks import INCREMENTS, REFUND_CHANGES
 
 # Parameters of the queries: ``shops`` and ``apps`` are those of shops.yaml. Rows of a shop that was taken out of it
 # stay in the tables, and nobody shall be woken for it; where no shops are known, all count.
@@ -59,7 +60,7 @@ QUERIES: Mapping[str, str] = {
     "worklist": " UNION ALL ".join(_worklist(subject) for subject in SUBJECTS.values()),
     "freshness": f"""
         SELECT shop_id AS shop, channel, extract(epoch FROM position)::float AS fresh_at
-        FROM sync.watermark WHERE {_MINE}
+        FROM sync.watermark WHERE channel IN ('{INCREMENTS}', '{REFUND_CHANGES}') AND {_MINE}
         UNION ALL
         SELECT shop_id, 'messages', extract(epoch FROM max(queue.read_at))::float
         FROM sync.message_seller JOIN sync.message_queue queue USING (app_key)
@@ -112,6 +113,18 @@ QUERIES: Mapping[str, str] = {
             SELECT shop_id, count(*) AS records, extract(epoch FROM min(first_seen_at))::float AS oldest_at
             FROM sync.quarantine WHERE resolved_at IS NULL GROUP BY shop_id
         ) AS held USING (shop_id)
+    """,
+    "drift": f"""
+        SELECT known.shop_id AS shop, drift, coalesce(fields, 0) AS fields
+        FROM {_SHOPS} CROSS JOIN (VALUES ('unknown'), ('vanished'), ('retyped')) AS kinds (drift)
+        LEFT JOIN (
+            SELECT shop_id, drift, count(*) AS fields FROM sync.field_drift GROUP BY shop_id, drift
+        ) AS held USING (shop_id, drift)
+    """,
+    "silence": f"""
+        SELECT known.shop_id AS shop, (notice.subject IS NOT NULL)::int AS is_silent
+        FROM {_SHOPS}
+        LEFT JOIN sync.notice ON notice.subject = known.shop_id AND kind = 'silent_lists' AND resolved_at IS NULL
     """,
     "proofs": " UNION ALL ".join(_proofs(subject, view) for subject, view in VIEWS.items()),
     "sessions": f"""

@@ -22,7 +22,15 @@ from order_pipeline.sync.windows import HISTORY_DAYS, due_history_days
 from order_pipeline.warehouse.calls import CallRow, store_calls
 from order_pipeline.warehouse.database import connect, transaction
 from order_pipeline.warehouse.pauses import begin_pause
-from order_pipeline.warehouse.watermarks import begin_watermark, mark_history_day
+from order_pipeline.warehouse.watermarks import (
+    FIELD_COUNTS,
+    INCREMENTS,
+    PRESALE_HOLDS,
+    REFUND_CHANGES,
+    STOCK_DRY_RUN,
+    begin_watermark,
+    mark_history_day,
+)
 from order_pipeline.warehouse.worklist import EPOCH, Announced, Outcome, Pending, say_announced, settle
 
 ROOT = Path(__file__).parent.parent.parent
@@ -90,6 +98,17 @@ def test_a_shop_that_was_taken_out_of_shops_yaml_is_not_reported_any_more(engine
         begin_pause(connection, "former", "f", "refused", "a test")
     assert not [labels for _, labels in scrape(engine, SHOP) if ("shop", "former") in labels]
     assert value(scrape(engine), "shop_paused", shop="former") == 1
+
+
+def test_only_what_follows_the_platform_counts_as_fresh_or_not(engine: Engine) -> None:
+    """How far a derivation is moves once a day, or when something changed: half an hour is not late for it."""
+    with transaction(engine) as connection:
+        for channel in (INCREMENTS, REFUND_CHANGES, PRESALE_HOLDS, STOCK_DRY_RUN, FIELD_COUNTS, "daily_sku_sales"):
+            begin_watermark(connection, "a", NOW, channel)
+    fresh = [
+        dict(labels)["channel"] for name, labels in scrape(engine, SHOP) if name.endswith("fresh_timestamp_seconds")
+    ]
+    assert sorted(fresh) == [INCREMENTS, REFUND_CHANGES]
 
 
 def test_the_worklist_is_as_old_as_what_is_due_longest(engine: Engine) -> None:

@@ -28,12 +28,14 @@ from sqlalchemy import Engine, text
 from order_pipeline.configuration import Shop
 from order_pipeline.sandbox.server import SandboxServer
 from order_pipeline.sandbox.settings import SandboxSettings, open_marketplace
+from order_pipeline.sync.silence import SILENT_LISTS
 from order_pipeline.sync.windows import SHANGHAI, day_of, due_history_days
 from order_pipeline.traffic.breaker import Breaker, Kind
 from order_pipeline.traffic.budget import Budget
 from order_pipeline.warehouse.calls import CallRow, store_calls
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.embedded import EmbeddedServer
+from order_pipeline.warehouse.field_counts import FieldDrift, replace_drifts
 from order_pipeline.warehouse.message_queues import note_permit, note_read
 from order_pipeline.warehouse.notices import Notice, Severity, raise_notice
 from order_pipeline.warehouse.pauses import begin_pause
@@ -213,6 +215,10 @@ def spoil(engine: Engine) -> None:
         store_token(connection, _token(ILL.id, ends_at=now() + 240 * HOUR, next_refresh_at=now()))
         put_renewal_off(connection, ILL.id, now() + HOUR, "the platform did not answer")
         store_token(connection, _token(LEFT.id, app_key=LEFT.app_key))
+        replace_drifts(
+            connection, ILL.id, ["order"], [FieldDrift("order", "payment", "vanished", "", True, 200)], now()
+        )
+        raise_notice(connection, Notice(SILENT_LISTS, ILL.id, Severity.WARNING, "a", "b"))
         raise_notice(connection, Notice("kind", "a", Severity.ERROR, "a", "b"), at=now() - 3 * HOUR)
     breaker = Breaker(engine, ILL.app_key)
     for _ in range(30):
