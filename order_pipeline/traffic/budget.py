@@ -7,7 +7,8 @@ The platform grants so many calls a minute. They become a timetable of evenly sp
 in one row (GCRA): who calls takes the next departure, or the next few where calls are many, in one statement, and
 leaves at that time. Evenly, as the recorded rate bans last one or two seconds, so bursts are what is punished.
 A process that dies loses the few departures it holds, no more. Only the server's clock is asked for the time;
-ours only measures spans.
+ours only measures spans. A bucket of calls (pyrate-limiter's in Postgres) lets a minute's calls go in its first
+seconds and some too many; docs/performance.md has what was measured.
 """
 
 from __future__ import annotations
