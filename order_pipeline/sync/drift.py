@@ -8,6 +8,7 @@ takes 10 to 70 ms).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -37,6 +38,10 @@ ANSWERS_A_LOOK = 200
 FEWEST_ANSWERS = 30
 PATIENCE = timedelta(days=1)
 DAYS_BEFORE = 7
+# A platform adds a field now and then. Whatever else comes as names (a dictionary by id, poison) is not kept by name.
+MOST_UNKNOWN = 50
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+ODD_NAME = "(a name that is none)"
 
 
 def look_for_drift(access: ShopAccess, engine: Engine, now: datetime) -> int:
@@ -76,12 +81,18 @@ def _look(connection: Connection, *, access: ShopAccess, now: datetime) -> int:
 
 def _counted(access: ShopAccess, bodies: Iterable[str]) -> Counter[tuple[str, str, str]]:
     """Count records by object, field and kind; the records themselves under an empty field."""
+    known = access.platform.known_fields
     counts: Counter[tuple[str, str, str]] = Counter()
+    unknown: Counter[tuple[str, str, str]] = Counter()
     for body in bodies:
         for shape in access.platform.read_shapes(body):
             counts[shape.object, "", ""] += 1
-            counts.update((shape.object, field, kind) for field, kind in shape.kinds.items())
-    return counts
+            for field, kind in shape.kinds.items():
+                if field in known[shape.object].known:
+                    counts[shape.object, field, kind] += 1
+                else:
+                    unknown[shape.object, field if _NAME.fullmatch(field) else ODD_NAME, kind] += 1
+    return counts + Counter(dict(unknown.most_common(MOST_UNKNOWN)))
 
 
 def _shapes(counts: Iterable[FieldCount]) -> Shapes:

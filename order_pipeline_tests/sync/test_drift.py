@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from sqlalchemy import Engine, text
 from order_pipeline.commands.status import gather
 from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.drift import EVERY, look_for_drift
+from order_pipeline.sync.drift import EVERY, MOST_UNKNOWN, ODD_NAME, look_for_drift
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.field_counts import open_drifts
 from order_pipeline_tests.conftest import Play
@@ -79,3 +80,22 @@ def test_fields_that_are_new_gone_or_of_another_type_are_counted_and_told_until_
     change_all(play, engine, access)
     assert look_for_drift(access, engine, play.now) >= ORDERS
     assert found(engine) == set()
+
+
+@pytest.mark.parametrize("play", [{"orders": 40, "days": 2}], indirect=True)
+def test_names_that_are_none_and_thousands_of_them_are_counted_and_not_kept_by_name(engine: Engine, play: Play) -> None:
+    access = play.access()
+    pass_over(engine, access)
+    odd = {"\x00": 1, "\ud800": 2, "名称": 3, **{f"id{number}": number for number in range(3 * MOST_UNKNOWN)}}
+    # As an answer holds it: escaped.
+    piece = json.dumps(odd)[1:-1]
+    with transaction(engine) as connection:
+        connection.execute(
+            text("""UPDATE raw.page SET body = replace(body, '"trade":{', '"trade":{' || :piece || ',')
+                    WHERE channel = 'detail'"""),
+            {"piece": piece},
+        )
+    assert look_for_drift(access, engine, play.now) == 40
+    unknown = {field for _, field, drift, _ in found(engine) if drift == "unknown"}
+    assert ODD_NAME in unknown
+    assert 1 < len(unknown) <= MOST_UNKNOWN
