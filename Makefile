@@ -50,9 +50,12 @@ lint: install
 	# has become known to be unsafe only the network knows: make audit.
 	@$(BIN)/uv pip check --quiet --python $(BIN)/python
 
-# The advisories about every locked version. Not part of lint, which has to work without a network.
+# The advisories about every locked version. Not part of lint, which has to work without a network. Strict: a version
+# that nothing could be learnt of is none that is safe.
 audit: install
-	$(BIN)/uv tool run --quiet pip-audit --requirement requirements.lock --require-hashes --disable-pip
+	@$(BIN)/uv tool run --quiet pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip \
+	  || { echo "audit: not passed. Either an advisory is about a locked version (raise it in pyproject.toml, make lock)," \
+	       "or the advisories could not be asked, which takes a network with PyPI in reach: see above" >&2; exit 1; }
 
 lock: install
 	$(COMPILE) --output-file requirements.lock

@@ -32,10 +32,13 @@ SUPPLIERS = "ORDER_PIPELINE_SUPPLIERS"
 BUNDLES = "ORDER_PIPELINE_BUNDLES"
 TOKEN_KEY = "ORDER_PIPELINE_TOKEN_KEY"  # noqa: S105 - the name of a variable
 
+# Set by whoever starts the processes that runs live under (launchers/ending.py, order-pipeline dev), not by people.
+ENDING = "ORDER_PIPELINE_ENDING"
 KEEP_PAGES = "ORDER_PIPELINE_KEEP_PAGES_DAYS"
 KEEP_MESSAGES = "ORDER_PIPELINE_KEEP_MESSAGES_DAYS"
 KEEP_CALLS = "ORDER_PIPELINE_KEEP_CALLS_DAYS"
 KEEP_SETTLED = "ORDER_PIPELINE_KEEP_SETTLED_DAYS"
+KEEP_EVENTS = "ORDER_PIPELINE_KEEP_EVENTS_DAYS"
 
 DEFAULT_HOME = ".order_pipeline"
 DEFAULT_SHOPS = "shops.yaml"
@@ -78,8 +81,8 @@ class WriteStock(StrEnum):
 # For how many days each is kept, and the least that may be said. Pages: the platform lists three months back, so no
 # older day can be proven, and every proof reads the pages of its day. Messages: parcels are followed by them for 60
 # days. The rest: what status, monitoring and a person who comes back after a week look at.
-RETENTION_DAYS = {KEEP_PAGES: 400, KEEP_MESSAGES: 90, KEEP_CALLS: 60, KEEP_SETTLED: 180}
-LEAST_RETENTION_DAYS = {KEEP_PAGES: 100, KEEP_MESSAGES: 62, KEEP_CALLS: 8, KEEP_SETTLED: 30}
+RETENTION_DAYS = {KEEP_PAGES: 400, KEEP_MESSAGES: 90, KEEP_CALLS: 60, KEEP_SETTLED: 180, KEEP_EVENTS: 30}
+LEAST_RETENTION_DAYS = {KEEP_PAGES: 100, KEEP_MESSAGES: 62, KEEP_CALLS: 8, KEEP_SETTLED: 30, KEEP_EVENTS: 1}
 
 
 class ConfigurationError(Exception):
@@ -164,6 +167,12 @@ def days_per_run() -> int:
             f"environment: {DAYS_PER_RUN} must be 1 to {MAX_DAYS_PER_RUN}; leave it out for {DEFAULT_DAYS_PER_RUN}"
         )
     return int(written)
+
+
+def is_ending() -> bool:
+    """Return whether the process that runs live under was told to end: the file that says so is there."""
+    path = os.environ.get(ENDING)
+    return path is not None and Path(path).exists()
 
 
 def home() -> Path:
@@ -405,6 +414,11 @@ def retention() -> Retention:
     """Return for how long things are kept. Raises ConfigurationError for what is no number of days, or too few."""
     days = [_kept_days(variable) for variable in (KEEP_PAGES, KEEP_MESSAGES, KEEP_CALLS, KEEP_SETTLED)]
     return Retention(pages=days[0], messages=days[1], calls=days[2], settled=days[3])
+
+
+def event_retention() -> int:
+    """Return for how many days lines of Dagster's event log are kept. Raises ConfigurationError as ``retention``."""
+    return _kept_days(KEEP_EVENTS)
 
 
 def _kept_days(variable: str) -> int:

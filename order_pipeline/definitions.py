@@ -25,7 +25,7 @@ from order_pipeline.automation.decisions import decision_schedules, decision_sen
 from order_pipeline.automation.inventory import inventory_schedules, inventory_sensors
 from order_pipeline.automation.jobs import jobs
 from order_pipeline.automation.notices import notice_sensors
-from order_pipeline.automation.pruning import nightly_prune, prune
+from order_pipeline.automation.pruning import nightly_event_log_prune, nightly_prune, prune, prune_event_log
 from order_pipeline.automation.schedules import schedules
 from order_pipeline.automation.sensors import sensors
 from order_pipeline.checks.hook import hook_checks
@@ -61,8 +61,8 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
             ]
         ),
         asset_checks=[*order_checks, *notice_checks, *hook_checks],
-        jobs=[*jobs, prune],
-        schedules=[*schedules, *inventory_schedules, *decision_schedules, nightly_prune],
+        jobs=[*jobs, prune, prune_event_log],
+        schedules=[*schedules, *inventory_schedules, *decision_schedules, nightly_prune, nightly_event_log_prune],
         sensors=[*sensors, authorizations_sensor, *notice_sensors, *inventory_sensors, *decision_sensors],
         resources={"warehouse": WarehouseResource(), "shops": ShopsResource(), **(resource_overrides or {})},
         # Three small assets: 0.9 s in one process, 22 s with a process a step (measured).

@@ -1,7 +1,7 @@
-"""The nightly prune: months of raw data and calls that are past their time.
+"""The nightly prunes: months of raw data and calls that are past their time, and old lines of Dagster's event log.
 
-Belongs here: when, and the run that does it. Not here: what may go (sync/pruning.py). It is no asset, as it
-brings nothing.
+Belongs here: when, and the runs that do it. Not here: what may go (sync/pruning.py, warehouse/event_log.py). They are
+no assets, as they bring nothing.
 """
 
 from datetime import UTC, datetime
@@ -11,6 +11,8 @@ import dagster as dg
 from order_pipeline import configuration
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.pruning import prune as prune_warehouse
+from order_pipeline.warehouse.database import connect
+from order_pipeline.warehouse.event_log import prune_events
 
 
 @dg.op(description="Drops whole months past ORDER_PIPELINE_KEEP_..._DAYS that nothing needs; makes the months to come.")
@@ -49,5 +51,43 @@ def prune() -> None:
     description="Drops what is kept long enough, and makes next month's partitions.",
 )
 def nightly_prune() -> dg.RunRequest:
+    """Prune once a night."""
+    return dg.RunRequest(tags={"order_pipeline/reason": "nightly prune"})
+
+
+@dg.op(description="Deletes old lines of runs that have ended; assets, partitions and checks stay as they are judged.")
+def prune_lines(context: dg.OpExecutionContext) -> None:
+    """Prune Dagster's own storage, and say how many lines went."""
+    address = configuration.dagster_url()
+    if address is None:
+        raise dg.Failure(
+            f"{configuration.DAGSTER_URL} is not set where runs are executed, so that Dagster's event log could not be "
+            "pruned and grows; set it there to what dagster.yaml reads",
+            allow_retries=False,
+        )
+    days = configuration.event_retention()
+    engine = connect(address)
+    try:
+        pruned = prune_events(engine, days)
+    finally:
+        engine.dispose()
+    context.add_output_metadata({"deleted": pruned.deleted, "left": pruned.left, "kept_days": days})
+
+
+@dg.job(description="Keeps Dagster's event log for ORDER_PIPELINE_KEEP_EVENTS_DAYS, without losing any status.")
+def prune_event_log() -> None:
+    """Prune the event log."""
+    prune_lines()
+
+
+@dg.schedule(
+    job=prune_event_log,
+    # After the other prune, and still before anybody is at work.
+    cron_schedule="50 4 * * *",
+    execution_timezone="Asia/Shanghai",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Deletes old lines of Dagster's event log, which it keeps for ever by itself.",
+)
+def nightly_event_log_prune() -> dg.RunRequest:
     """Prune once a night."""
     return dg.RunRequest(tags={"order_pipeline/reason": "nightly prune"})

@@ -12,9 +12,6 @@ import click
 from order_pipeline.cli.options import JSON, WHY
 from order_pipeline.cli.running import UNDONE, one_line_errors, opened_shop, opened_warehouse
 
-# A month of runs can be looked at line by line; older ones keep how they ended.
-EVENTS_KEPT_DAYS = 30
-
 
 @click.group()
 def notices() -> None:
@@ -136,22 +133,24 @@ def close_breaker(shop_id: str, why: str) -> None:
 @click.option(
     "--older-than",
     "days",
-    default=EVENTS_KEPT_DAYS,
-    show_default=True,
     type=click.IntRange(1),
-    help="Days; younger lines stay.",
+    help="Days; younger lines stay.  [default: ORDER_PIPELINE_KEEP_EVENTS_DAYS, else 30]",
 )
 @JSON
-def prune_events(days: int, as_json: bool) -> None:
-    """Delete old lines of Dagster's event log; what assets, partitions and checks are judged by stays."""
+def prune_events(days: int | None, as_json: bool) -> None:
+    """Delete old lines of Dagster's event log; what assets, partitions and checks are judged by stays.
+
+    Dagster does the same every night.
+    """
     import json
 
     from order_pipeline import configuration
     from order_pipeline.commands.environment import put_databases_in_environment
-    from order_pipeline.commands.event_log import prune_events as prune
     from order_pipeline.warehouse.database import connect
+    from order_pipeline.warehouse.event_log import prune_events as prune
 
     with one_line_errors():
+        days = days or configuration.event_retention()
         put_databases_in_environment()
         pruned = prune(connect(configuration.dagster_url() or ""), days)
     click.echo(

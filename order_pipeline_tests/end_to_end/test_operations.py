@@ -22,6 +22,7 @@ from cryptography.fernet import Fernet
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine, text
 
+from order_pipeline.automation.pruning import prune_event_log
 from order_pipeline.cli import cli
 from order_pipeline.commands.environment import open_instance
 from order_pipeline.configuration import read_shops
@@ -307,18 +308,25 @@ def test_pruning_the_event_log_keeps_what_assets_partitions_and_checks_are_judge
         lines = text("SELECT count(*) FROM event_logs WHERE run_id = :id")
         of_going = connection.execute(lines, {"id": going}).scalar()
     assert json.loads(command("prune-events", "--older-than", "50", "--json").output)["deleted"] == 0
-    pruned = json.loads(command("prune-events", "--json").output)
-    assert pruned["deleted"] > 20
+    # As every night.
+    with open_instance() as instance:
+        pruned_run = prune_event_log.execute_in_process(instance=instance)
+    (output,) = [event.step_output_data for event in pruned_run.all_events if event.is_successful_output]
+    assert output.metadata["kept_days"].value == 30
+    deleted = output.metadata["deleted"].value
+    assert isinstance(deleted, int)
+    assert deleted > 20
     with world.engine.begin() as connection:
         assert connection.execute(lines, {"id": going}).scalar() == of_going
         connection.execute(text("UPDATE runs SET status = 'SUCCESS' WHERE run_id = :id"), {"id": going})
         for rows in (made, planned):
             assert connection.execute(text(f"SELECT count(*) FROM event_logs WHERE {rows}")).scalar() == DAYS
-        steps = text("SELECT count(*) FROM event_logs WHERE dagster_event_type = 'STEP_START' AND run_id <> :id")
-        assert connection.execute(steps, {"id": going}).scalar() == 0
+        steps = text("SELECT count(*) FROM event_logs WHERE dagster_event_type = 'STEP_START' AND run_id <> ALL(:ids)")
+        assert connection.execute(steps, {"ids": [going, pruned_run.run_id]}).scalar() == 0
     with open_instance() as instance:
         assert judged(instance) == before
-        assert [record.dagster_run.run_id for record in instance.get_run_records()] == run_ids
+        found = [record.dagster_run.run_id for record in instance.get_run_records()]
+        assert found == [pruned_run.run_id, *run_ids]
 
 
 def test_addressees_are_forgotten_by_order_and_altogether(world: World) -> None:

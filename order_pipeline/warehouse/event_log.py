@@ -1,7 +1,7 @@
-"""order-pipeline prune-events: Dagster's event log without the old lines that nothing but a run's own page shows.
+"""Dagster's event log in Postgres, without the old lines that nothing but a run's own page shows.
 
-Belongs here: which rows of Dagster's tables may go. Not here: ticks of sensors and schedules (dagster.yaml:
-retention), our own tables.
+Belongs here: which rows of Dagster's tables may go. Not here: when (automation/pruning.py), ticks of sensors and
+schedules (dagster.yaml: retention), our own tables (retention.py).
 
 Dagster has no retention of events, and deleting a run deletes its materializations with it: the partitions it made
 turn "missing". What the state of assets, partitions and checks is read from is therefore kept, whatever its age: of
