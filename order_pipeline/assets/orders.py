@@ -25,13 +25,15 @@ from order_pipeline.sync.shops import for_each_shop
 from order_pipeline.sync.windows import day_window
 from order_pipeline.warehouse.database import transaction
 from order_pipeline.warehouse.field_counts import open_drifts
-from order_pipeline.warehouse.orders import about_orders
+from order_pipeline.warehouse.orders import about_orders, recent_orders
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.subjects import ORDERS, Subject
 from order_pipeline.warehouse.worklist import say_again
 from order_pipeline.wording import counted
 
 FIELDS_NAMED = 20
+
+PREVIEWED = 10
 
 
 @dg.asset(
@@ -84,11 +86,13 @@ def fullinfo_orders(
         refused = open_records(connection, shop_ids, subject=ORDERS)
         orders = about_orders(connection, shop_ids)
         drifted = open_drifts(connection, shop_ids)
+        recent = recent_orders(connection, shop_ids, PREVIEWED)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": orders,
             **enrichment_metadata(together([*enrichments, *followed.orders]), ORDERS),
             **(_following_metadata(followed) if followed.looks else {}),
+            "preview": table(recent),
         },
         check_results=[
             dg.AssetCheckResult(

@@ -15,6 +15,7 @@ from order_pipeline.assets.configs import ReconciliationConfig
 from order_pipeline.assets.orders import fullinfo_orders
 from order_pipeline.assets.pages import BACKFILL
 from order_pipeline.assets.partitions import FRESH_DAILY, daily, partition_days
+from order_pipeline.assets.pictures import arrivals_picture, lag_picture
 from order_pipeline.assets.refunds import refunds as refunds_asset
 from order_pipeline.assets.reports import named_failures, table
 from order_pipeline.insights.reconciliation import is_unusually_quiet
@@ -24,8 +25,9 @@ from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.provable import PROVABLE_ORDERS, PROVABLE_REFUNDS
 from order_pipeline.sync.reconciliation import SAMPLE_SIZE, Reconciliation, reconcile_day
 from order_pipeline.sync.shops import for_each_shop
-from order_pipeline.sync.windows import HISTORY_DAYS
+from order_pipeline.sync.windows import HISTORY_DAYS, day_window
 from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.flow import arrivals_by_hour, lag_by_hour
 from order_pipeline.warehouse.proofs import RedDay, expected_before, red_days
 from order_pipeline.warehouse.subjects import ORDERS, REFUNDS, Subject
 from order_pipeline.wording import counted
@@ -96,6 +98,8 @@ def daily_reconciliation(
         # A run over several days records each of them; so each plots with its own numbers, not with their sum.
         of_day = _metadata([proof for proof in orders if proof.row.day == day], ORDERS)
         of_day |= _metadata([proof for proof in refunds if proof.row.day == day], REFUNDS)
+        if day == days[-1]:
+            of_day |= _pictures(engine, shop_ids, day)
         context.add_asset_metadata(of_day, partition_key=day.isoformat())
     held = [access.shop.id for access in accesses if access.hold]
     return dg.MaterializeResult(
@@ -105,6 +109,15 @@ def daily_reconciliation(
             _busyness(engine, orders),
         ]
     )
+
+
+def _pictures(engine: Engine, shop_ids: list[str], day: date) -> dict[str, dg.MetadataValue[Any]]:
+    """Draw the latest day of a run; each picture is some ten kilobytes in the event log, for good."""
+    window = day_window(day)
+    with transaction(engine) as connection:
+        arrivals = arrivals_by_hour(connection, shop_ids, window.start, window.end, DAYS_BEFORE)
+        lags = lag_by_hour(connection, shop_ids, window.start, window.end)
+    return {"arrivals_by_hour": arrivals_picture(day, arrivals), "lag_by_hour": lag_picture(day, lags)}
 
 
 def _metadata(proofs: Sequence[Reconciliation], subject: Subject) -> dict[str, dg.MetadataValue[Any] | int | float]:

@@ -74,6 +74,13 @@ def test_a_week_is_proven_in_one_run_and_what_was_lost_is_mended(
         for proof in result.asset_materializations_for_node("daily_reconciliation")
     }
     assert all(check.passed for check in checks(result).values())
+    # The latest day is drawn.
+    for proof in result.asset_materializations_for_node("daily_reconciliation"):
+        pictures = [
+            proof.metadata[name].value for name in ("arrivals_by_hour", "lag_by_hour") if name in proof.metadata
+        ]
+        assert len(pictures) == (2 if proof.partition == str(YESTERDAY) else 0)
+        assert all(str(picture).startswith("![") and "data:image/png;base64," in str(picture) for picture in pictures)
     again = run(defs, "reconcile", instance, str(YESTERDAY))
     assert total(again, "calls") <= 5
 
