@@ -217,11 +217,21 @@ def idling(minutes: float, console: Console) -> dict[str, float]:
     """What everything under order-pipeline dev costs while nothing changes."""
     figures = {}
     table = Table(title=f"nothing changes for {minutes:g} minutes, everything under dev")
-    for heading in ("shops", "share of a core", "growth of Dagster's storage, MB a day"):
+    columns = {
+        "shops": "idle_shops",
+        "share of a core": "idle_core_share",
+        "of Postgres": "idle_postgres_core_share",
+        "growth of the event log, MB a day": "idle_event_log_mb_per_day",
+        "ticks kept, MB": "idle_ticks_mb_kept",
+        "memory, MB": "idle_dev_mb",
+    }
+    for heading in columns:
         table.add_column(heading, justify="right")
     for shops in IDLE_SHOPS:
-        ran = in_own_process("bench.freshness", "idle", str(minutes), str(shops))
-        table.add_row(str(shops), f"{ran['idle_core_share']:.1%}", f"{ran['idle_storage_mb_per_day']:.1f}")
+        ran = in_own_process("bench.idle", str(minutes), str(shops))
+        table.add_row(
+            *(f"{ran[name]:.1%}" if name.endswith("share") else f"{ran[name]:g}" for name in columns.values())
+        )
         figures |= {f"{name}_{shops}": value for name, value in ran.items() if name != "idle_shops"}
     console.print(table)
     return figures

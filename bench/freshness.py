@@ -1,6 +1,6 @@
-"""How old a change is when bi.orders shows it, with everything running under order-pipeline dev; and what idling costs.
+"""How old a change is when bi.orders shows it, with everything running under order-pipeline dev.
 
-By hand: python -m bench.freshness [CHANGES [SILENCES]], python -m bench.freshness idle [MINUTES [SHOPS]].
+By hand: python -m bench.freshness [CHANGES [SILENCES [SHOPS]]].
 
 The bench makes the changes itself, orders placed and paid by hand on a sandbox that is otherwise still, so that the
 moment of each is known on one clock; the table is asked ten times a second.
@@ -8,6 +8,7 @@ moment of each is known on one clock; the table is asked ten times a second.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
@@ -51,24 +52,25 @@ UI_SECONDS = 180.0
 class Ages:
     """Changes as they were made, and their ages when the table showed them."""
 
-    def __init__(self, url: str, shop_id: str, engine: Engine) -> None:
+    def __init__(self, url: str, shop_ids: Sequence[str], engine: Engine) -> None:
         self._url = f"{url}/sandbox/orders"
-        self._shop_id = shop_id
+        self._shop_ids = itertools.cycle(shop_ids)
         self._engine = engine
         self._waiting: dict[tuple[str, str], float] = {}
-        self._placed: list[str] = []
+        self._placed: list[tuple[str, str]] = []
         self.ages: list[float] = []
 
     def place(self) -> None:
-        """A buyer places an order."""
-        tid = self._act({"action": "place"})["tid"]
-        self._placed.append(str(tid))
-        self._waiting[str(tid), "placed"] = time.monotonic()
+        """A buyer places an order, in the next shop."""
+        shop_id = next(self._shop_ids)
+        tid = str(self._act(shop_id, {"action": "place"})["tid"])
+        self._placed.append((shop_id, tid))
+        self._waiting[tid, "placed"] = time.monotonic()
 
     def pay(self) -> None:
         """The order that waited longest is paid."""
-        tid = self._placed.pop(0)
-        self._act({"action": "pay", "tid": int(tid)})
+        shop_id, tid = self._placed.pop(0)
+        self._act(shop_id, {"action": "pay", "tid": int(tid)})
         self._waiting[tid, "paid"] = time.monotonic()
 
     def change(self, number: int) -> None:
@@ -99,19 +101,19 @@ class Ages:
         taken, self.ages = self.ages, []
         return taken
 
-    def _act(self, act: dict[str, Any]) -> dict[str, Any]:
-        answer = requests.post(self._url, json=act | {"shop": self._shop_id}, timeout=10)
+    def _act(self, shop_id: str, act: dict[str, Any]) -> dict[str, Any]:
+        answer = requests.post(self._url, json=act | {"shop": shop_id}, timeout=10)
         answer.raise_for_status()
         told: dict[str, Any] = answer.json()
         return told
 
 
-def measure(changes: int, silences: int) -> dict[str, float]:
+def measure(changes: int, silences: int, shops: int = 1) -> dict[str, float]:
     """Ages at the 95th percentile: while changes flow, of the first after a silence, and with the messages off."""
-    with stage(ORDERS, DAYS) as on, served(on) as dev, opened(dev.warehouse_url) as engine:
-        ages = Ages(on.url, on.shop.id, engine)
+    with stage(ORDERS, DAYS, shops=shops) as on, served(on, shops) as dev, opened(dev.warehouse_url) as engine:
+        ages = Ages(on.url, [shop.id for shop in on.shops(shops)], engine)
         # The first load, and one change all the way.
-        until(lambda: _is_loaded(engine), LOST_SECONDS)
+        until(lambda: is_loaded(engine, shops), LOST_SECONDS)
         ages.place()
         until(ages.look, LOST_SECONDS)
         ages.take()
@@ -191,8 +193,7 @@ def served(on: Stage, shops: int = 1) -> Iterator[Dev]:
     with tempfile.TemporaryDirectory(prefix="order-pipeline-freshness-") as name:
         for file in ("dagster.yaml", "workspace.yaml"):
             shutil.copy(ROOT / file, name)
-        shop = {key: value for key, value in msgspec.to_builtins(on.shop).items() if value}
-        many = [shop | ({"id": f"shop-{number}"} if number else {}) for number in range(shops)]
+        many = [{key: value for key, value in msgspec.to_builtins(shop).items() if value} for shop in on.shops(shops)]
         (Path(name) / "shops.yaml").write_text(json.dumps({"shops": many}))
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -221,39 +222,8 @@ def served(on: Stage, shops: int = 1) -> Iterator[Dev]:
                 process.wait()
 
 
-def idle(minutes: float, shops: int) -> dict[str, float]:
-    """Share of a core that everything under dev uses with nothing changing, and growth of Dagster's storage a day."""
-    with stage(ORDERS, DAYS) as on, served(on, shops) as dev, opened(dev.warehouse_url) as warehouse:
-        until(lambda: _is_loaded(warehouse, shops), LOST_SECONDS * shops)
-        # Refunds' first load, the run that follows, and what starting costs.
-        time.sleep(SILENCE_SECONDS + 120)
-        with opened(dev.dagster_url) as engine:
-            cpu, size, began = dev.cpu_seconds(), _rows_size(engine), time.monotonic()
-            time.sleep(minutes * 60)
-            seconds = time.monotonic() - began
-            cpu, size = dev.cpu_seconds() - cpu, _rows_size(engine) - size
-    return {
-        "idle_shops": shops,
-        "idle_core_share": round(cpu / seconds, 4),
-        "idle_storage_mb_per_day": round(size / seconds * 86_400 / 1e6, 2),
-    }
-
-
-def _rows_size(engine: Engine) -> int:
-    """Bytes of Dagster's events, ticks and runs, by their rows: files grow in leaps, and vacuum moves within them."""
-    with transaction(engine) as connection:
-        return int(
-            connection.execute(
-                text("""
-                    SELECT (SELECT coalesce(sum(pg_column_size(e.*)), 0) FROM event_logs e)
-                         + (SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM job_ticks t)
-                         + (SELECT coalesce(sum(pg_column_size(r.*)), 0) FROM runs r)
-                """)
-            ).scalar_one()
-        )
-
-
-def _is_loaded(engine: Engine, shops: int = 1) -> bool:
+def is_loaded(engine: Engine, shops: int = 1) -> bool:
+    """Whether every shop has orders, and all that was due is fetched."""
     with transaction(engine) as connection:
         found = connection.execute(
             text("""
@@ -276,7 +246,5 @@ def until(condition: Callable[[], bool], seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["idle"]:
-        print(json.dumps(idle(float((sys.argv[2:3] or ["10"])[0]), int((sys.argv[3:4] or ["1"])[0]))))
-    else:
-        print(json.dumps(measure(int((sys.argv[1:2] or ["300"])[0]), int((sys.argv[2:3] or ["8"])[0]))))
+    given = [int(argument) for argument in sys.argv[1:4]]
+    print(json.dumps(measure(*given, *(300, 8, 1)[len(given) :])))

@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 
 from order_pipeline import configuration
 from order_pipeline.configuration import Shop
+from order_pipeline.sandbox import shops as sandbox
 from order_pipeline.sandbox.marketplace import MESSAGE_REDELIVERY_SECONDS
 from order_pipeline.sandbox.shops import DEMO_SHOP
 from order_pipeline.sync.access import ShopAccess, open_shop
@@ -32,15 +33,32 @@ _numbers = itertools.count(1)
 SERVE = """
 import sys
 from datetime import UTC, datetime
+from bench.stage import sandbox_shops
 from order_pipeline.sandbox.server import serve
 from order_pipeline.sandbox.settings import SandboxSettings
 orders, days, rate = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) or None
 live, speed, redelivery = map(float, sys.argv[4:7])
 driven = datetime.now(UTC).replace(microsecond=0) if sys.argv[7] == "True" else None
 serve(SandboxSettings(orders=orders, days=days, seed=1, calls_per_minute=rate, live_orders_per_second=live,
-                      live_life_speed=speed, message_redelivery_seconds=redelivery, driven_from=driven), port=0,
+                      live_life_speed=speed, message_redelivery_seconds=redelivery, driven_from=driven,
+                      shops=sandbox_shops(int(sys.argv[8]))), port=0,
       on_ready=lambda url: print(url, flush=True))
 """
+
+
+def sandbox_shops(count: int) -> tuple[sandbox.Shop, ...]:
+    """Return the sandbox's own shop, and as many more of the same app as make up the count."""
+    others = (
+        msgspec.structs.replace(
+            DEMO_SHOP,
+            id=f"shop-{number}",
+            session_key=f"6100sandbox{number}shop",
+            seller_nick=f"{DEMO_SHOP.seller_nick}{number}",
+            user_id=DEMO_SHOP.user_id + number,
+        )
+        for number in range(1, count)
+    )
+    return (DEMO_SHOP, *others)
 
 
 class Stage(NamedTuple):
@@ -52,14 +70,21 @@ class Stage(NamedTuple):
     @property
     def shop(self) -> Shop:
         """The sandbox's shop."""
-        return Shop(
-            id=DEMO_SHOP.id,
-            platform="taobao",
-            gateway_url=f"{self.url}/router/rest",
-            app_key=DEMO_SHOP.app_key,
-            app_secret=DEMO_SHOP.app_secret,
-            session_key=DEMO_SHOP.session_key,
-        )
+        return self.shops(1)[0]
+
+    def shops(self, count: int) -> list[Shop]:
+        """The first shops of a sandbox that has so many."""
+        return [
+            Shop(
+                id=shop.id,
+                platform="taobao",
+                gateway_url=f"{self.url}/router/rest",
+                app_key=shop.app_key,
+                app_secret=shop.app_secret,
+                session_key=shop.session_key,
+            )
+            for shop in sandbox_shops(count)
+        ]
 
     @contextmanager
     def as_shops_file(self) -> Iterator[None]:
@@ -98,14 +123,15 @@ def stage(
     live: tuple[float, float] = (0.0, 1.0),
     redelivery_seconds: float = MESSAGE_REDELIVERY_SECONDS,
     driven: bool = False,
+    shops: int = 1,
 ) -> Iterator[Stage]:
     """Serve synthetic orders (about 1.67 lines each) from a process of its own.
 
     ``live``: orders that arrive a second, and how many times faster than real they live. ``redelivery_seconds``: how
     long a message that nobody confirmed waits to come again. ``driven``: the platform's clock starts now and stands
-    still until told.
+    still until told. ``shops``: that share the orders.
     """
-    numbers = (orders, days, calls_per_minute, *live, redelivery_seconds, driven)
+    numbers = (orders, days, calls_per_minute, *live, redelivery_seconds, driven, shops)
     command = [sys.executable, "-c", SERVE, *map(str, numbers)]
     sandbox = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

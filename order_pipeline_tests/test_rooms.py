@@ -31,6 +31,7 @@ MAY_IMPORT = {
         "automation",
         "configuration",
         "definitions",
+        "launchers",
         "metrics",
         "notifications",
         "platforms",

@@ -22,7 +22,7 @@ from order_pipeline.wording import counted
 # A parcel is packed within minutes of its list; asking costs one query a shop.
 WATCH_SECONDS = 30
 # The list is wanted when people come to work; half a minute is nothing.
-AFTER_INVENTORY_SECONDS = 30
+AFTER_INVENTORY_SECONDS = 60
 # Once more, for what was not there yet; no sensor asks for these runs again.
 RETRIES = {"dagster/max_retries": "2", "dagster/retry_on_asset_or_op_failure": "true"}
 

@@ -23,7 +23,7 @@ from order_pipeline.warehouse.presale_holds import count_newer_lines
 
 # A deposit is held a minute after it is in the tables: a query of a few rows a shop, and no call.
 HOLDS_SECONDS = 60
-HOOK_SECONDS = 30
+HOOK_SECONDS = 60
 DERIVING = (derive_holds.name, inventory.name)
 
 

@@ -74,7 +74,7 @@ def messages_sensor(
     if any(reading.withdrawn for reading in readings):
         # Said once, and red: no call will be refused that would say it. What is due has its run with the next tick.
         raise dg.Failure(said)
-    at_work = runs_at_work(context.instance, DRAINING)
+    at_work = runs_at_work(context.instance, DRAINING) if due else []
     if due:
         fetched = _fetch_few(context.instance, accesses, warehouse.engine, due)
         said = f"{fetched}; {said}" if fetched else said

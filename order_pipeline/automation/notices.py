@@ -22,8 +22,8 @@ from order_pipeline.sync.traffic_notices import raise_traffic_notices
 from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
 from order_pipeline.warehouse.notices import Notice, Severity, raise_notice, resolve_notice
 
-NOTICE_SECONDS = 30
-CHECK_SECONDS = 30
+NOTICE_SECONDS = 60
+CHECK_SECONDS = 60
 # A tick reads so many evaluations; a busy pipeline makes some ten in that time.
 EVALUATIONS_A_TICK = 200
 
@@ -74,6 +74,7 @@ def _look_at_traffic(shops: ShopsResource, engine: Engine) -> str:
 
 
 @dg.run_failure_sensor(
+    minimum_interval_seconds=CHECK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Puts a notice into the outbox when a run fails; the same failure again within the hour only counts.",
 )

@@ -21,7 +21,7 @@ from order_pipeline.sync.shops import ShopsFailedError, for_each_shop
 from order_pipeline.warehouse.database import DatabaseUnreachableError
 
 # A poll costs one call a shop; the platform's freshness at rest is about this.
-POLL_SECONDS = 15
+POLL_SECONDS = 30
 # Messages bring refunds in seconds; the list is for what they leave out. Two calls a shop each time.
 REFUND_POLL_SECONDS = 120
 # Dagster ends a tick after sixty seconds. Whatever hangs: one shop's calls are over by then, and those of all, so that

@@ -1,7 +1,6 @@
-"""Dagster's own tables: finished where a start that was interrupted left them half made, reached without redialling.
+"""Dagster's own tables: finished where a start that was interrupted left them half made.
 
-Belongs here: noticing and finishing, holding connections. Not here: creating them (Dagster does, on first use),
-upgrading them.
+Belongs here: noticing and finishing. Not here: creating them (Dagster does, on first use), upgrading them.
 """
 
 from __future__ import annotations
@@ -21,12 +20,6 @@ logger = logging.getLogger(__name__)
 
 # Each storage looks whether its first table is there, and then believes in all others.
 METADATA = (SqlEventLogStorageMetadata, RunStorageSqlMetadata, ScheduleStorageSqlMetadata)
-
-# A connection that a firewall or a restarted server has dropped meanwhile shall not be met after long silence.
-RECYCLE_SECONDS = 600
-# Beside the one that is kept: what threads of one process want at once.
-MORE_CONNECTIONS = 9
-NO_LIMIT = 0
 
 
 def finish_storage(engine: Engine) -> bool:
@@ -58,14 +51,3 @@ def finish_storage(engine: Engine) -> bool:
 def mark_finished(instance: dg.DagsterInstance) -> None:
     """Let Dagster mark its data migrations as done, as it does for tables it has just created."""
     instance.reindex(lambda _said: None)
-
-
-def keep_connections(instance: dg.DagsterInstance) -> None:
-    """Let this process's storage keep its connections, as Dagster lets its webserver do.
-
-    Otherwise each event dials anew, and a process that runs jobs one after the other writes thousands: in a first load
-    of 90 quiet days a fifth of the time went into dialling.
-    """
-    instance.optimize_for_webserver(
-        statement_timeout=NO_LIMIT, pool_recycle=RECYCLE_SECONDS, max_overflow=MORE_CONNECTIONS
-    )

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from order_pipeline import configuration
 from order_pipeline.commands import dagster_storage
 from order_pipeline.configuration import ConfigurationError
+from order_pipeline.launchers.connections import keep_connections
 from order_pipeline.warehouse import database, embedded, migrate
 
 DAGSTER_YAML = "dagster.yaml"
@@ -101,5 +102,5 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.get() as instance:
         if finished:
             dagster_storage.mark_finished(instance)
-        dagster_storage.keep_connections(instance)
+        keep_connections(instance)
         yield instance

@@ -12,6 +12,8 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
+from order_pipeline.launchers.connections import keep_connections
+
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -26,6 +28,11 @@ class WatchedCeleryLauncher(CeleryRunLauncher):
     Celery itself records only the death of a worker's child: a task whose whole worker was killed stays "started",
     and its run until run_monitoring's longest time. So the workers are asked what they are at.
     """
+
+    def register_instance(self, instance: dg.DagsterInstance) -> None:
+        """Take up service; the daemon, which does this once, keeps its connections from now on."""
+        super().register_instance(instance)
+        keep_connections(instance)
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Ask Celery's results, then the worker. Runs of the command line are no task: they count as alive."""

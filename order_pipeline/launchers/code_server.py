@@ -13,6 +13,8 @@ from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+from order_pipeline.launchers.connections import keep_connections
+
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -30,6 +32,11 @@ class WatchedCodeServerLauncher(DefaultRunLauncher):
 
     # Since when nobody answers at an address, by time.monotonic(); the daemon keeps one launcher while it runs.
     _silent_since: dict[str, float]
+
+    def register_instance(self, instance: dg.DagsterInstance) -> None:
+        """Take up service; the daemon, which does this once, keeps its connections from now on."""
+        super().register_instance(instance)
+        keep_connections(instance)
 
     @property
     def supports_check_run_worker_health(self) -> bool:
