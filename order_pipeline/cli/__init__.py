@@ -21,8 +21,7 @@ from order_pipeline.cli.running import INTERRUPTED, MISCONFIGURED, complain
 
 def main() -> None:
     """Run the command line; known errors end in one line, never in a traceback."""
-    # kill and docker stop shall end the work as Ctrl-C does: in order.
-    signal.signal(signal.SIGTERM, _interrupt)
+    obey_signals()
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
@@ -33,6 +32,13 @@ def main() -> None:
         complain(error.format_message(), MISCONFIGURED)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
+
+
+def obey_signals() -> None:
+    """Let kill, docker stop and Ctrl-C end the work alike: in order."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    # A shell lets what it starts in the background ignore SIGINT, and so would everything that is started from here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

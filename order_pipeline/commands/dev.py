@@ -10,15 +10,21 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
+from order_pipeline import configuration
 from order_pipeline.commands.environment import dagster_home
 
 DEFAULT_PORT = 3000
 STOP_TIMEOUT_SECONDS = 20
+# What is left then is told itself: runs note that they were interrupted, and start again with the next dev.
+END_TIMEOUT_SECONDS = 5
 # The exit code of something left undone (cli.py).
 ENDED_BY_ITSELF = 1
 
@@ -41,17 +47,27 @@ def serve_dagster(port: int | None, console: Console) -> int:
         "--workspace", str(folder / "workspace.yaml"), "--host", "127.0.0.1", "--port", str(chosen),
         "--log-level", "warning",
     ]  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="order-pipeline-") as told:
+        return _serve(command, Path(told) / "ending", console)
+
+
+def _serve(command: Sequence[str], ending: Path, console: Console) -> int:
     # A group of its own: Ctrl-C reaches us alone, and we end it in order.
-    process = subprocess.Popen(command, start_new_session=True, env=os.environ.copy())  # noqa: S603
+    environment = os.environ | {configuration.ENDING: str(ending)}
+    process = subprocess.Popen(command, start_new_session=True, env=environment)  # noqa: S603
     try:
         code = process.wait()
     except KeyboardInterrupt:
         console.print("stopping…")
+        ending.touch()
+        # Asked for now: what outlives its parent is nobody's child any more.
+        started = _descendants(process.pid)
         process.send_signal(signal.SIGINT)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        _end(started)
+        if process.poll() is None:
+            process.kill()
             process.wait()
         return 0
     # It ends the others when one of them dies, with exit code 0; killed itself, it leaves them behind.
@@ -64,6 +80,24 @@ def serve_dagster(port: int | None, console: Console) -> int:
         soft_wrap=True,
     )
     return code if code > 0 else ENDED_BY_ITSELF
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def _end(processes: Sequence[psutil.Process]) -> None:
+    """See to it that none of them is left: dagster dev does not wait for code servers and runs to end."""
+    _gone, left = psutil.wait_procs(processes, timeout=END_TIMEOUT_SECONDS)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _gone, left = psutil.wait_procs(left, timeout=END_TIMEOUT_SECONDS)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _port(wanted: int | None) -> int:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine
 
+from order_pipeline import configuration
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.enrichment import Drained, Enrichment, drain
 from order_pipeline.sync.lanes import Lanes
@@ -65,7 +66,7 @@ def follow(
     """Read the shops' messages and fetch what is due, orders and refunds, until nothing came for ``quiet_seconds``.
 
     What will be due within that time is waited for. Ends after ``longest_seconds`` in any case, and at once when a
-    queue turns out to be in trouble, as the sensor is to say so.
+    queue turns out to be in trouble, as the sensor is to say so, or when everything is about to end.
 
     Raises ShopsFailedError when a shop cannot be worked on, after the others had their turn in this look;
     DatabaseUnreachableError without the warehouse.
@@ -82,7 +83,7 @@ def follow(
                 waiting = _shops_with_due(accesses, engine, stream, 0.0)
                 work = partial(drain, engine=engine, stream=stream, lanes=lanes)
                 drained[stream.subject.name] += for_each_shop(waiting, engine, work)
-            if any(reading.is_alarming for reading in readings):
+            if any(reading.is_alarming for reading in readings) or configuration.is_ending():
                 break
             if any(reading.new for reading in readings) or any(
                 _shops_with_due(accesses, engine, stream, quiet_seconds) for stream in STREAMS
@@ -103,13 +104,13 @@ def fetch_soon(
 ) -> Followed:
     """Fetch what is due, orders and refunds, and what becomes due within so many seconds, once and for all shops.
 
-    Reads no messages. What others are at is left to them. ``calls_seconds``: calls are over by then, whatever hangs.
-    Raises as ``follow`` does.
+    All calls are over within ``calls_seconds``. Reads no messages. What others are at is left to them. Raises as
+    ``follow`` does.
     """
     began = time.monotonic()
     drained: dict[str, list[Enrichment]] = {stream.subject.name: [] for stream in STREAMS}
     looks = 0
-    with closing(Lanes()) as lanes, over_within(calls_seconds):
+    with over_within(calls_seconds), closing(Lanes()) as lanes:
         while True:
             looks += 1
             left = began + within_seconds - time.monotonic()

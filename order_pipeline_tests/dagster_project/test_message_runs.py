@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -13,6 +17,7 @@ from dagster import DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 from sqlalchemy import Engine, text
 
+from order_pipeline import configuration
 from order_pipeline.automation.message_sensor import DRAINING, MOST_DETAILS, messages_sensor
 from order_pipeline.automation.sensors import orders_sensor
 from order_pipeline.definitions import build_defs
@@ -121,6 +126,11 @@ def test_a_tick_leaves_many_to_the_run_that_it_asks_for(
     assert heard.metadata["messages_unreadable"].value == 0
     (whole,) = result.asset_materializations_for_node("fullinfo_orders")
     assert whole.metadata["orders_loaded"].value == many
+    preview = whole.metadata["preview"]
+    assert isinstance(preview, dg.TableMetadataValue)
+    assert {name for record in preview.records for name in record.data} == {
+        *("shop_id", "order_id", "status", "type", "payment", "created_at", "paid_at", "modified_at")
+    }
     assert all(check.passed for check in result.get_asset_check_evaluations())
     assert proof(engine, access, play.server.url).equal
     # Nothing is due any more, so nothing more is run.
@@ -183,6 +193,37 @@ def test_a_run_that_stays_fetches_what_comes_meanwhile_and_ends_when_it_is_quiet
     followed = follow([access], engine, quiet_seconds=60, longest_seconds=0.5)
     assert followed.looks >= 1
     assert time.monotonic() - began < 30
+
+
+def test_a_run_that_stays_ends_when_what_it_runs_under_is_told_to_end(
+    engine: Engine, play: Play, access: ShopAccess, tmp_path: Path
+) -> None:
+    """Through the wrapper of the code server's command: what it starts is told, and it ends with its code."""
+    program = (
+        "import sys, time; from order_pipeline import configuration\n"
+        "print('up', flush=True)\n"
+        "deadline = time.monotonic() + 60\n"
+        "while not configuration.is_ending() and time.monotonic() < deadline: time.sleep(0.05)\n"
+        "sys.exit(7 if configuration.is_ending() else 1)"
+    )
+    # As a code server does: SIGTERM alone does not end it.
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + program
+    command = [sys.executable, "-m", "order_pipeline.launchers.ending", sys.executable, "-c", deaf]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrapper:
+        assert wrapper.stdout is not None
+        assert wrapper.stdout.readline() == "up\n"
+        wrapper.terminate()
+        assert wrapper.wait(60) == 7
+    # And what follows the messages looks whether it was.
+    ending = tmp_path / "ending"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(configuration.ENDING, str(ending))
+        ending.touch()
+        change(play, 3, "at the end")
+        play.clock.advance(5)
+        followed = follow([access], engine, quiet_seconds=600)
+    assert followed.looks == 1
+    assert _memos(engine, "at the end") == 3
 
 
 def _memos(engine: Engine, memo: str) -> int:
