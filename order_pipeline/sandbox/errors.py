@@ -34,6 +34,13 @@ def app_call_limited(seconds: int, level: str = "app") -> PlatformError:
     )
 
 
+def insufficient_permissions() -> PlatformError:
+    """Code 11: the app has not applied for what it calls."""
+    return PlatformError(
+        11, "Insufficient ISV Permissions", "isv.permission-api-package-empty", "应用没有权限访问当前API"
+    )
+
+
 def missing_argument(name: str) -> PlatformError:
     """Code 40: a required business parameter is missing."""
     return PlatformError(40, f"Missing required arguments:{name}", "isv.missing-parameter", f"{name}参数缺失")

@@ -23,6 +23,8 @@ SLOW_BODY = "slow_body"
 BAN = "ban"
 ISP = "isp"
 SESSION_EXPIRED = "session_expired"
+BATCH_REFUSED = "batch_refused"
+BATCH_MIXED_UP = "batch_mixed_up"
 WRONG_TOTAL = "wrong_total"
 HAS_NEXT_FOREVER = "has_next_forever"
 REPEATED_PAGE = "repeated_page"
@@ -114,6 +116,18 @@ CATALOGUE = _table(
         kinds=("done", "not_done"),
     ),
     FaultKind(SESSION_EXPIRED, _CALLS, "code 27, session-expired, although the session is good"),
+    FaultKind(
+        BATCH_REFUSED,
+        _CALLS,
+        "several calls in one request are refused as a whole: not permitted to the app, or as too many",
+        kinds=("permission", "too_many"),
+    ),
+    FaultKind(
+        BATCH_MIXED_UP,
+        _CALLS,
+        "of several calls in one request, the last answer is missing, or the answers come the other way round",
+        kinds=("fewer", "reordered"),
+    ),
     FaultKind(WRONG_TOTAL, _CALLS, "total_results is off by one", kinds=("either", "more", "less")),
     FaultKind(HAS_NEXT_FOREVER, _CALLS, "has_next is always true"),
     FaultKind(REPEATED_PAGE, _CALLS, "the page before the wanted one comes (the first page stays itself)"),

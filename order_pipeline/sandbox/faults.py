@@ -20,7 +20,13 @@ import msgspec
 from order_pipeline.sandbox import fault_catalogue as names
 from order_pipeline.sandbox import spoiling
 from order_pipeline.sandbox.chance import fraction
-from order_pipeline.sandbox.errors import PlatformError, app_call_limited, invalid_session
+from order_pipeline.sandbox.errors import (
+    PlatformError,
+    app_call_limited,
+    insufficient_permissions,
+    invalid_argument,
+    invalid_session,
+)
 from order_pipeline.sandbox.fault_catalogue import CATALOGUE, POISONS, Fault
 
 __all__ = ["CATALOGUE", "POISONS", "Damage", "Delivery", "Fate", "Fault", "FaultPlan"]
@@ -231,6 +237,20 @@ class FaultPlan:
         if fault := self._strikes(names.ISP, method, shop_id):
             return PlatformError(15, "Remote service error", _ISP_CODES[fault.chosen], "后端服务超时")
         return None
+
+    def batch_refusal(self) -> PlatformError | None:
+        """Return the error that several calls in one request get together instead of their answers, if any."""
+        fault = self._strikes(names.BATCH_REFUSED, "", None)
+        if fault is None:
+            return None
+        return invalid_argument("batch") if fault.chosen == "too_many" else insufficient_permissions()
+
+    def mixed_up(self, answers: list[bytes]) -> list[bytes]:
+        """Return the answers to several calls in one request as they come."""
+        fault = self._strikes(names.BATCH_MIXED_UP, "", None) if len(answers) > 1 else None
+        if fault is None:
+            return answers
+        return answers[:-1] if fault.chosen == "fewer" else answers[::-1]
 
     def unknown_outcome(self, method: str, shop_id: str | None) -> str | None:
         """Return whether a write that seems to have timed out was "done" or "not_done", None if it answers."""

@@ -17,14 +17,14 @@ from order_pipeline.traffic.call_log import Call
 Taken = TypeVar("Taken")
 Brought = TypeVar("Brought")
 
-# A `requests` call costs about 1 ms of CPU, so more threads pay only where the platform answers slowly.
+# A request costs about 1 ms of CPU, so more threads pay only where the platform answers slowly.
 FEWEST_LANES = 8
 # 100 calls a second at 0.4 s each; beyond that a process more is the better help.
 MOST_LANES = 64
 # Answers do not come evenly: some take twice as long as the others.
 SPARE = 1.5
-# What one process can send and read a second; it limits where no budget does.
-MOST_CALLS_PER_SECOND = 500.0
+# What one process can send, read and store a second; it limits where no budget does.
+MOST_CALLS_PER_SECOND = 1_500.0
 # Above it the time of a call is our own: another thread would only make each of them wait longer.
 BUSY_SHARE = 0.7
 # Fewer say too little.
@@ -46,7 +46,8 @@ def lanes_for(calls: Sequence[Call], calls_per_minute: int | None, cpu_share: fl
     if len(calls) < LEAST_CALLS or cpu_share > BUSY_SHARE:
         return lanes
     rate = min(calls_per_minute / 60 if calls_per_minute else MOST_CALLS_PER_SECOND, MOST_CALLS_PER_SECOND)
-    mean = sum(call.seconds for call in calls) / len(calls)
+    # Calls of one request take their time together.
+    mean = sum(call.seconds / call.together for call in calls) / len(calls)
     return max(lanes, min(math.ceil(SPARE * rate * mean), MOST_LANES))
 
 

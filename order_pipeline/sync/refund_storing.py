@@ -49,7 +49,7 @@ def store_refund_details(connection: Connection, access: ShopAccess, details: Se
     """Store whole refunds: raw first, then the rows where newer, and what could not be read or loaded."""
     shop = access.shop
     refunds = [(detail.refund, detail.answer) for detail in details if detail.refund]
-    pages = [raw_page(detail.answer, None, refund_id=_refund_id(detail)) for detail in details]
+    pages = [raw_page(detail.answer, None, refund_id=detail.record_id) for detail in details]
     store_pages(connection, shop.id, shop.platform, REFUND_DETAIL, pages)
     rows = [refund_row(refund, answer.sent_at) for refund, answer in refunds]
     refused = merge_refunds(connection, shop.id, shop.platform, Source.DETAIL, rows)
@@ -64,10 +64,6 @@ def store_refund_details(connection: Connection, access: ShopAccess, details: Se
 def refund_row(refund: Refund, sent_at: datetime) -> RefundRow:
     """Return the version of a refund for the merge. ``sent_at``: of the answer that showed it."""
     return RefundRow(_values(refund), sent_at)
-
-
-def _refund_id(detail: RefundDetail) -> str | None:
-    return detail.refund.refund_id if detail.refund else detail.rejected.refund_id if detail.rejected else None
 
 
 def _refused(held: Refused[RefundRow]) -> QuarantinedRecord:

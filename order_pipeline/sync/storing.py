@@ -92,7 +92,7 @@ def store_details(connection: Connection, access: ShopAccess, details: Sequence[
         shop.id,
         shop.platform,
         DETAIL,
-        [raw_page(detail.answer, None, order_id=_order_id(detail)) for detail in details],
+        [raw_page(detail.answer, None, order_id=detail.record_id) for detail in details],
     )
     refused = merge_orders(
         connection, shop.id, shop.platform, Source.DETAIL, [order_row(order, answer) for order, answer in orders]
@@ -123,10 +123,6 @@ def store_call_log(connection: Connection, calls: Sequence[Call]) -> None:
             for call in calls
         ],
     )
-
-
-def _order_id(detail: OrderDetail) -> str | None:
-    return detail.order.order_id if detail.order else detail.rejected.order_id if detail.rejected else None
 
 
 def raw_page(

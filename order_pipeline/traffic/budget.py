@@ -17,6 +17,7 @@ import math
 import time
 from collections import deque
 from datetime import datetime
+from itertools import islice
 from threading import Lock
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -41,6 +42,8 @@ MARGIN_SECONDS = CREDIT_SECONDS + LATENESS_SECONDS + NETWORK_SECONDS
 # Above 10 calls a second departures are taken several at once, up to this much of the timetable: ten round trips a
 # second for each process, and a process that dies takes no more than a tenth of a second with it.
 BATCH_SECONDS = 0.1
+# A request of several calls waits for the last one's departure, this long at most: a fifth of what a call may be late.
+TOGETHER_SECONDS = 0.1
 # No call leaves with an older look at bans: a ban that one process met stops all others within this time.
 LOOK_SECONDS = 0.1
 
@@ -160,20 +163,30 @@ class Budget:
 
         """
         began = time.monotonic()
+        self.acquire_some(attempted, 1, patience_seconds)
+        return time.monotonic() - began
+
+    def acquire_some(self, attempted: str, most: int, patience_seconds: float = LONGEST_WAIT_SECONDS) -> int:
+        """Wait until calls may leave in one request, and return how many: at least one, ``most`` at most.
+
+        As many as have their departure within TOGETHER_SECONDS: so the first of them leaves no later than a call
+        alone may, and the margin of the timetable holds for both. Raises as ``acquire``.
+        """
+        began = time.monotonic()
         deadline = began + min(patience_seconds, LONGEST_WAIT_SECONDS)
         self._obey_known_ban(attempted, deadline)
         if self._interval is None:
             while time.monotonic() - self._looked_at > LOOK_SECONDS:
                 self._look(attempted, deadline)
-            return time.monotonic() - began
+            return most
         if not self._turn.acquire(timeout=max(0.0, deadline - began)):
             raise self._too_many(attempted, patience_seconds)
         try:
-            while not self._leaves(attempted, deadline, self._interval):
+            while not (leaving := self._leave(attempted, most, deadline, self._interval)):
                 pass
         finally:
             self._turn.release()
-        return time.monotonic() - began
+        return leaving
 
     def ban(self, seconds: float) -> None:
         """Stop every process's calls of this app key for some seconds, as the platform said.
@@ -206,26 +219,27 @@ class Budget:
         self._ban_noted_at = time.monotonic()
         self._looked_at = -math.inf
 
-    def _leaves(self, attempted: str, deadline: float, interval: float) -> bool:
-        """Use the next departure: wait for it, and return whether it was still good."""
+    def _leave(self, attempted: str, most: int, deadline: float, interval: float) -> int:
+        """Use the next departures: wait for the last of them, and return how many are still good then."""
         self._drop_missed()
         if not self._held:
             self._take(attempted, deadline, interval)
             if not self._held:
-                return False
-        departure = self._held[0]
-        ready_at = max(departure.earliest, self._banned_until)
+                return 0
+        ready_at = max(self._held[0].earliest, self._banned_until)
         if ready_at > deadline:
             # It stays held for a thread with more patience.
             raise self._too_many(attempted, ready_at - time.monotonic())
-        time.sleep(max(0.0, ready_at - time.monotonic()))
+        last_at = min(max(ready_at, time.monotonic()) + TOGETHER_SECONDS, deadline)
+        count = sum(each.earliest <= last_at for each in islice(self._held, most))
+        time.sleep(max(0.0, max(self._held[count - 1].earliest, ready_at) - time.monotonic()))
         if time.monotonic() - self._looked_at > LOOK_SECONDS:
             self._look(attempted, deadline)
-        self._held.popleft()
-        if time.monotonic() > departure.latest or departure.earliest < self._banned_until:
-            self._unused += 1
-            return False
-        return True
+        leaving = [self._held.popleft() for _ in range(count)]
+        now = time.monotonic()
+        good = sum(each.latest >= now and each.earliest >= self._banned_until for each in leaving)
+        self._unused += count - good
+        return good
 
     def _drop_missed(self) -> None:
         now = time.monotonic()

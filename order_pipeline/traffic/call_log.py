@@ -29,6 +29,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         outcome: ``ok`` or the name of the error class.
         code: the platform's code of a refusal, ``code`` or ``code/sub_code``.
         request_id: the platform's own number of the call, where it sent one.
+        together: how many calls the request held that it was made in.
 
     """
 
@@ -39,6 +40,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     code: str | None = None
     request_id: str | None = None
+    together: int = 1
 
 
 class CallLog:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
@@ -82,37 +82,87 @@ class Gate:
             CallError: of the last attempt.
 
         """
-        breaker = None if kind is Kind.ASIDE else self.breaker
-        kind = Kind.FULL_PULL if self._full_pulls else kind
+        breaker = self._breaker_for(kind)
         waited = 0.0
 
         def attempt() -> T:
             nonlocal waited
-            if seconds_left() < LEAST_SECONDS:
-                raise TransientError(attempted, "the time for it was up before it began", remedy=COMES_AGAIN)
-            if prepare:
-                prepare()
-            admission = breaker.admit(kind, attempted) if breaker else Admission(kind)
+            admission = self._admit(kind, attempted, prepare)
             if self.budget:
                 waited += self.budget.acquire(attempted, min(patience_seconds, seconds_left()))
             try:
                 answer = make()
-            except ThrottledError as error:
-                if error.ban_seconds <= LONGEST_WAIT_SECONDS:
-                    waited += error.ban_seconds
-                self._learn_ban(error)
-                raise
             except CallError as error:
-                if breaker:
-                    self._record(breaker, admission, failed=isinstance(error, TransientError | MalformedAnswerError))
+                if isinstance(error, ThrottledError) and error.ban_seconds <= LONGEST_WAIT_SECONDS:
+                    waited += error.ban_seconds
+                self._learn(breaker, admission, error)
                 raise
-            if breaker:
-                self._record(breaker, admission, failed=False)
+            self._learn(breaker, admission, None)
             return answer
 
-        if breaker and kind is not Kind.FULL_PULL and breaker.is_open():
+        if breaker and not self._is_full_pull(kind) and breaker.is_open():
             retry = replace(retry, attempts=1)
         return call_with_retry(attempt, retry, monotonic=lambda: time.monotonic() - waited)
+
+    def call_together(
+        self,
+        kind: Kind,
+        make: Callable[[int], Sequence[T | CallError]],
+        most: int,
+        *,
+        attempted: str,
+        prepare: Callable[[], object] | None = None,
+    ) -> Sequence[T | CallError]:
+        """Make several calls in one request, once, and return what each brings.
+
+        Each counts as a call. A request that fails as a whole is one failure all the same: one connection that is cut
+        must not open a breaker which judges by the share of twenty calls.
+
+        Args:
+            kind: what the calls are for.
+            make: makes so many of them; raises CallError when the request as a whole brought nothing.
+            most: how many there are; as many of them are made as may leave at once.
+            attempted: for messages, the calls and what they are about.
+            prepare: as with ``call``.
+
+        Raises:
+            HeldBackError, BreakerOpenError: as ``call``; no call was made.
+            CallError: the request's.
+
+        """
+        breaker = self._breaker_for(kind)
+        admission = self._admit(kind, attempted, prepare)
+        count = self.budget.acquire_some(attempted, most, seconds_left()) if self.budget else most
+        try:
+            answers = make(count)
+        except CallError as error:
+            self._learn(breaker, admission, error)
+            raise
+        for answer in answers:
+            self._learn(breaker, admission, answer if isinstance(answer, CallError) else None)
+        return answers
+
+    def _breaker_for(self, kind: Kind) -> Breaker | None:
+        return None if kind is Kind.ASIDE else self.breaker
+
+    def _is_full_pull(self, kind: Kind) -> bool:
+        return bool(self._full_pulls) or kind is Kind.FULL_PULL
+
+    def _admit(self, kind: Kind, attempted: str, prepare: Callable[[], object] | None) -> Admission:
+        if seconds_left() < LEAST_SECONDS:
+            raise TransientError(attempted, "the time for it was up before it began", remedy=COMES_AGAIN)
+        if prepare:
+            prepare()
+        breaker = self._breaker_for(kind)
+        kind = Kind.FULL_PULL if self._is_full_pull(kind) else kind
+        return breaker.admit(kind, attempted) if breaker else Admission(kind)
+
+    def _learn(self, breaker: Breaker | None, admission: Admission, error: CallError | None) -> None:
+        """Draw the consequences of a call that was made. A call that was refused for its number says nothing else."""
+        if isinstance(error, ThrottledError):
+            self._learn_ban(error)
+        elif breaker:
+            self._record(breaker, admission, failed=isinstance(error, TransientError | MalformedAnswerError))
 
     @contextmanager
     def full_pull(self) -> Iterator[None]:

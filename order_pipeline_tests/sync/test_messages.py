@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -237,17 +237,17 @@ def test_a_message_that_comes_while_its_order_is_fetched_costs_no_second_call(en
     told: list[str] = []
 
     class Watched:
-        """The real platform; the queue is read as soon as the first detail has been fetched."""
+        """The real platform; the queue is read as soon as the first details have been fetched."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(platform, name)
 
-        def order(self, order_id: str, **options: bool) -> Any:
-            detail = platform.order(order_id, **options)
+        def orders(self, order_ids: Sequence[str], **options: bool) -> Any:
+            details = platform.orders(order_ids, **options)
             if not told:
-                told.append(order_id)
+                told.extend(order_ids)
                 read_messages([access], engine)
-            return detail
+            return details
 
     pass_over(engine, access._replace(platform=Watched()))
     assert rows(engine, "SELECT count(*) FROM raw.message") == [40]

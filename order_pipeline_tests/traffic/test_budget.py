@@ -359,6 +359,22 @@ def test_a_process_that_oversleeps_its_departure_takes_another(engine: Engine, m
     assert waited <= time.monotonic() - asked
 
 
+@pytest.mark.parametrize(("calls_per_minute", "most"), [(600, 2), (6000, 11), (None, 20)])
+def test_as_many_calls_leave_in_one_request_as_have_their_departure_soon(
+    engine: Engine, calls_per_minute: int | None, most: int
+) -> None:
+    budget = Budget(engine, "app", calls_per_minute)
+    moments = []
+    for _ in range(12):
+        leaving = budget.acquire_some("calls", 20)
+        assert 1 <= leaving <= most
+        moments += [time.monotonic()] * leaving
+    if calls_per_minute:
+        assert_on_timetable(moments, calls_per_minute)
+    # Nothing is left over that a single call could not use.
+    assert budget.acquire_some("a call", 1) == 1
+
+
 def test_departures_that_were_missed_are_not_used_later(engine: Engine) -> None:
     budget = Budget(engine, "app", 6000)
     statements = []

@@ -129,6 +129,29 @@ def test_every_attempt_takes_a_departure_and_is_counted(engine: Engine) -> None:
     assert gate.breaker.state().counts.failures >= 2
 
 
+def test_calls_of_one_request_are_counted_one_by_one_and_a_request_that_fails_once(engine: Engine) -> None:
+    gate = shared_gate(engine, "app", None)
+    answers = ["good", transient(), CallerError("a call", "wrong", remedy="act"), ban(0.01), "good"]
+    assert gate.call_together(Kind.DETAIL, lambda count: answers[:count], 5, attempted="calls") == answers
+
+    def fails(_count: int) -> list[str | CallError]:
+        raise transient()
+
+    with pytest.raises(TransientError):
+        gate.call_together(Kind.DETAIL, fails, 20, attempted="calls")
+    assert gate.breaker
+    gate.breaker.flush()
+    # Four of the first request, as throttling is no failure, and one for all of the second.
+    assert gate.breaker.state().counts == Counts(5, 2)
+
+
+def test_a_ban_in_one_answer_of_many_holds_back_everybody(engine: Engine) -> None:
+    gate = shared_gate(engine, "app", 600)
+    gate.call_together(Kind.DETAIL, lambda _count: [ban(31_062)], 20, attempted="calls")
+    with pytest.raises(HeldBackError, match="quota"):
+        gate.call_together(Kind.DETAIL, lambda _count: ["never made"], 20, attempted="calls")
+
+
 def test_a_ban_met_at_one_gate_holds_at_another_and_the_call_goes_through_afterwards(engine: Engine) -> None:
     gate, other = shared_gate(engine, "app", 600), Gate(Budget(engine, "app", 600))
     began = time.monotonic()

@@ -6,7 +6,7 @@ text (19 digits do not fit a double). Not here: anything a single platform does 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -118,6 +118,19 @@ class OrderPlatform(MessageSource, RefundSource, TraceSource, StockSource, Field
         """Fetch one order whole, its addressee too if asked for, which then is in ``OrderDetail.receiver`` only.
 
         Raises NotFoundError when the platform does not serve it (any more).
+        """
+        ...
+
+    @property
+    def details_at_once(self) -> int:
+        """How many ``orders`` or ``refunds`` are best asked for at once, by what is known now; 1: one by one."""
+        ...
+
+    def orders(self, order_ids: Sequence[str], *, with_receiver: bool = False) -> Sequence[OrderDetail | None]:
+        """Fetch several orders whole with fewer requests than orders, each once; in the order asked for.
+
+        None: nothing good came of it; ``order`` tells why, or brings it. Raises CallError when none of them may be
+        asked for now.
         """
         ...
 

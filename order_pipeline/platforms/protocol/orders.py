@@ -121,6 +121,11 @@ class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
         """What was asked for."""
         return self.order
 
+    @property
+    def record_id(self) -> str | None:
+        """Of which order it is, None where that cannot be read."""
+        return self.order.order_id if self.order else self.rejected.order_id if self.rejected else None
+
 
 class OrderVersion(msgspec.Struct, frozen=True, kw_only=True):
     """As little of an order as tells whether ours is the same. None: the list did not say."""

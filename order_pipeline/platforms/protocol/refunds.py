@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
@@ -73,6 +73,11 @@ class RefundDetail(msgspec.Struct, frozen=True, kw_only=True):
         """What was asked for."""
         return self.refund
 
+    @property
+    def record_id(self) -> str | None:
+        """Of which refund it is, None where that cannot be read."""
+        return self.refund.refund_id if self.refund else self.rejected.refund_id if self.rejected else None
+
 
 class RefundVersion(msgspec.Struct, frozen=True, kw_only=True):
     """As little of a refund as tells whether ours is the same. None: the list did not say."""
@@ -114,6 +119,10 @@ class RefundSource(Protocol):
 
     def refund(self, refund_id: str) -> RefundDetail:
         """Fetch one refund whole. Raises NotFoundError when the platform does not serve it (any more)."""
+        ...
+
+    def refunds(self, refund_ids: Sequence[str]) -> Sequence[RefundDetail | None]:
+        """Fetch several refunds whole, as ``OrderPlatform.orders``."""
         ...
 
     def read_refund(self, body: str) -> Refund | RejectedRecord:

@@ -6,15 +6,17 @@ message_methods.py, refund_methods.py, trace_methods.py), how one request is mad
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from order_pipeline.platforms.protocol import Answer, Session
-from order_pipeline.platforms.taobao.client import TaobaoClient, TaobaoCredentials
+from order_pipeline.platforms.taobao.batch import MOST_CALLS, BatchSize
+from order_pipeline.platforms.taobao.client import Part, TaobaoClient, TaobaoCredentials
 from order_pipeline.platforms.taobao.decoding import Envelope, malformed
 from order_pipeline.platforms.taobao.platform_clock import PlatformClock
 from order_pipeline.platforms.taobao.transport import DEFAULT_LIMITS, Limits
@@ -25,6 +27,8 @@ from order_pipeline.traffic.call_log import CallLog
 from order_pipeline.traffic.errors import CallError, SessionError
 from order_pipeline.traffic.gate import Gate
 from order_pipeline.traffic.retry import DEFAULT_RETRY, RetrySettings
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -87,6 +91,7 @@ class TaobaoCalls:
         self._session = session or _FixedSession(credentials.session_key)
         self._topics = tuple(topics)
         self._clock = PlatformClock()
+        self._batch_size = BatchSize(MOST_CALLS if self._client.batch_url else 1)
 
     def now(self) -> datetime:
         """Ask the platform for its time: whole seconds, GMT+8, never later than it is (§3.9 taobao.time.get).
@@ -158,6 +163,11 @@ class TaobaoCalls:
         self._client.platform_ahead = self._clock.ahead
         return platform_time
 
+    @property
+    def details_at_once(self) -> int:
+        """As many as one request holds (§1.6), as far as that is known by now."""
+        return self._batch_size.now()
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -210,3 +220,65 @@ class TaobaoCalls:
             prepare=self._session.key,
             patience_seconds=patience_seconds,
         )
+
+    def _call_together(
+        self,
+        kind: Kind,
+        method: str,
+        shared: Mapping[str, str],
+        parts: Sequence[Part[T]],
+        *,
+        payload_keys: Collection[str],
+    ) -> list[T | None]:
+        """Make several calls of a method in as few requests as may be, each once. None: it came to nothing.
+
+        Only good answers are handed over. Whatever else came, alone the call gets the error that is its own, and the
+        retries that help. Raises the CallError that held the first of them back: then nothing was called.
+        """
+        brought: list[T | None] = []
+        while len(brought) < len(parts):
+            try:
+                some: list[T | None] = self._some_together(kind, method, shared, parts[len(brought) :], payload_keys)
+            except CallError as error:
+                if not brought:
+                    raise
+                logger.info("%s; the rest is asked for one by one", error)
+                some = [None] * (len(parts) - len(brought))
+            brought += some
+        return brought
+
+    def _some_together(
+        self,
+        kind: Kind,
+        method: str,
+        shared: Mapping[str, str],
+        parts: Sequence[Part[T]],
+        payload_keys: Collection[str],
+    ) -> list[T | None]:
+        """Make as many of the calls as one request may hold and the budget lets leave at once: at least one."""
+        made = 0
+
+        def make(count: int) -> Sequence[T | CallError]:
+            nonlocal made
+            made = count
+            key = self._session.key()
+            if count == 1:
+                params, read, about = parts[0]
+                whole = {**shared, **params}
+                return [self._client.call(method, whole, read, about=about, session=key, payload_keys=payload_keys)]
+            some = parts[:count]
+            return self._client.call_together(method, shared, some, session=key, payload_keys=payload_keys)
+
+        most = min(self._batch_size.now(), len(parts))
+        attempted = f"{method} of up to {most} in one request, shop {self._shop}"
+        try:
+            answers = self._gate.call_together(kind, make, most, attempted=attempted, prepare=self._session.key)
+        except CallError as error:
+            if not made:
+                raise
+            logger.warning("%s; each is asked for alone", error)
+            if made > 1:
+                self._batch_size.came_to_nothing(made, error)
+            return [None] * made
+        self._batch_size.went_through(made)
+        return [None if isinstance(answer, CallError) else answer for answer in answers]

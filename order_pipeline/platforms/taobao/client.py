@@ -7,16 +7,16 @@ Belongs here: system parameters, the signature, the HTTP status, the call log. N
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any, TypeVar
-from urllib.parse import quote_plus
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from order_pipeline.platforms.protocol import Answer, Window
-from order_pipeline.platforms.taobao.decoding import Envelope, decode
+from order_pipeline.platforms.taobao import batch
+from order_pipeline.platforms.taobao.decoding import Envelope, decode, malformed
 from order_pipeline.platforms.taobao.errors import (
     DEFAULT_BAN_SECONDS,
     LONGEST_BAN_SECONDS,
@@ -41,11 +41,26 @@ REQUEST_TIMEOUT = 408
 # Business parameters that nobody may read in a message.
 SECRET_PARAMS = ("code", "refresh_token")
 
+EMPTY: Mapping[str, str] = MappingProxyType({})
+
 # The outcome of an attempt that ended in something else than an answer or a CallError: Ctrl-C, or our own mistake.
 INTERRUPTED = "interrupted"
 
-# Field lists and type lists are the same in every call; dates and page numbers come and go.
-_quote = lru_cache(maxsize=1024)(quote_plus)
+
+class Part(NamedTuple, Generic[T]):
+    """One of several calls in one request: its own parameters, how its answer is read, and what it is about."""
+
+    params: Mapping[str, str]
+    read: Callable[[Envelope, Answer], T]
+    about: str
+
+
+class _Outcome(NamedTuple):
+    """What a line of the call log says of how a call ended."""
+
+    outcome: str = INTERRUPTED
+    code: str | None = None
+    request_id: str | None = None
 
 
 class TaobaoCredentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,65 +133,183 @@ class TaobaoClient:
             CallError: of the class that says whether a retry helps.
 
         """
-        attempted = f"{method} of {about + ', ' if about else ''}shop {self.credentials.shop_id}"
+        attempted = self._attempted(method, about)
         session = self.credentials.session_key if session is None else session
         started_at = self.clock()
         began = time.perf_counter()
-        outcome, code, request_id = INTERRUPTED, None, None
+        outcome = _Outcome()
         try:
             reply = self._transport.post(self._form(method, params, session, started_at), attempted=attempted)
-            # Business parameters too: those of the token methods are secrets, and might be echoed.
-            hidden = (self.credentials.app_secret, session, *map(params.get, SECRET_PARAMS))
-            envelope = self._open(reply, method, attempted, payload_keys, [each for each in hidden if each])
-            if isinstance(envelope, ErrorResponse):
-                code, request_id = envelope.full_code, envelope.request_id
-                raise classify(envelope, attempted)
-            request_id = envelope.request_id
-            answer = Answer(
-                method=method,
-                request_id=request_id,
-                sent_at=(started_at + self.platform_ahead).astimezone(CHINA),
-                body=envelope.text,
-            )
-            result = read(envelope, answer)
+            hidden = self._hidden(session, params)
+            envelope = self._open(reply, method, attempted, payload_keys, hidden)
+            result, outcome = self._read(envelope, method, attempted, read, started_at)
+            if isinstance(result, CallError):
+                raise result
         except CallError as error:
-            outcome = type(error).__name__
+            outcome = outcome._replace(outcome=type(error).__name__)
             raise
         else:
-            outcome = OK
             return result
         finally:
-            self._call_log.write(
-                Call(
-                    shop_id=self.credentials.shop_id,
-                    method=method,
-                    started_at=started_at,
-                    seconds=time.perf_counter() - began,
-                    outcome=outcome,
-                    code=code,
-                    request_id=request_id,
-                )
+            self._note(method, started_at, began, [outcome])
+
+    @property
+    def batch_url(self) -> str | None:
+        """Where several calls go in one request, None where they cannot."""
+        return batch.batch_url(self.credentials.gateway_url)
+
+    def call_together(
+        self,
+        method: str,
+        shared: Mapping[str, str],
+        parts: Sequence[Part[T]],
+        *,
+        session: str,
+        payload_keys: Collection[str] = (),
+    ) -> list[T | CallError]:
+        """Make one attempt of several calls of a method in one request (§1.6), and return what each brought, in order.
+
+        Each is a call of its own in the call log. Only where ``batch_url`` is one.
+
+        Args:
+            method: of all of them.
+            shared: business parameters that they have in common.
+            parts: the calls.
+            session: the session key that they go under.
+            payload_keys: as with ``call``.
+
+        Raises:
+            CallError: the request as a whole brought nothing.
+
+        """
+        attempted = self._attempted(method, f"{len(parts)} in one request")
+        started_at = self.clock()
+        began = time.perf_counter()
+        outcomes = [_Outcome()] * len(parts)
+        try:
+            query, body = self._batch(method, shared, [part.params for part in parts], session, started_at)
+            reply = self._transport.post(
+                body, attempted=attempted, url=f"{self.batch_url}?{query}", content_type=batch.CONTENT_TYPE
             )
+            hidden = self._hidden(session)
+            answers: list[T | CallError] = []
+            for number, piece in enumerate(self._pieces(reply, method, len(parts), attempted, hidden)):
+                read: tuple[T | CallError, _Outcome] = self._part(
+                    piece, method, parts[number], payload_keys, hidden, started_at
+                )
+                answers.append(read[0])
+                outcomes[number] = read[1]
+        except CallError as error:
+            outcomes = [_Outcome(type(error).__name__, None, error.request_id)] * len(parts)
+            raise
+        else:
+            return answers
+        finally:
+            self._note(method, started_at, began, outcomes)
 
     def close(self) -> None:
         """Close the connections of all threads."""
         self._transport.close()
 
-    def _form(self, method: str, params: Mapping[str, str], session: str, now: datetime) -> bytes:
-        credentials = self.credentials
-        form = without_empty(params)
-        form |= {
-            "method": method,
-            "app_key": credentials.app_key,
-            "session": session,
+    def _attempted(self, method: str, about: str) -> str:
+        return f"{method} of {about + ', ' if about else ''}shop {self.credentials.shop_id}"
+
+    def _hidden(self, session: str, params: Mapping[str, str] = EMPTY) -> list[str]:
+        """Return what no message may quote. Business parameters too: the secrets of the token methods may be echoed."""
+        secrets = (self.credentials.app_secret, session, *map(params.get, SECRET_PARAMS))
+        return [each for each in secrets if each]
+
+    def _note(self, method: str, started_at: datetime, began: float, outcomes: Sequence[_Outcome]) -> None:
+        """Write each call of a request into the log."""
+        seconds = time.perf_counter() - began
+        for outcome, code, request_id in outcomes:
+            self._call_log.write(
+                Call(
+                    shop_id=self.credentials.shop_id,
+                    method=method,
+                    started_at=started_at,
+                    seconds=seconds,
+                    outcome=outcome,
+                    code=code,
+                    request_id=request_id,
+                    together=len(outcomes),
+                )
+            )
+
+    def _system(self, now: datetime) -> dict[str, str]:
+        return {
+            "app_key": self.credentials.app_key,
             "timestamp": wire_time(now),
             "format": "json",
             "v": PROTOCOL_VERSION,
-            "sign_method": credentials.sign_method,
+            "sign_method": self.credentials.sign_method,
         }
-        form = without_empty(form)
-        form["sign"] = sign(form, credentials.app_secret, credentials.sign_method)
-        return "&".join([f"{_quote(name)}={_quote(value)}" for name, value in form.items()]).encode("ascii")
+
+    def _signed(self, params: dict[str, str], body: str = "") -> str:
+        credentials = self.credentials
+        return batch.form(params | {"sign": sign(params, credentials.app_secret, credentials.sign_method, body)})
+
+    def _form(self, method: str, params: Mapping[str, str], session: str, now: datetime) -> bytes:
+        form = without_empty(params) | {"method": method, "session": session} | self._system(now)
+        return self._signed(without_empty(form)).encode("ascii")
+
+    def _batch(
+        self, method: str, shared: Mapping[str, str], own: Sequence[Mapping[str, str]], session: str, now: datetime
+    ) -> tuple[str, bytes]:
+        """Write the query and the body. The session goes into the body: no URL shall hold a secret."""
+        common = without_empty({**shared, "method": method, "session": session})
+        body = batch.write(common, [without_empty(params) for params in own])
+        return self._signed(without_empty(self._system(now)), body.decode("ascii")), body
+
+    def _pieces(self, reply: Reply, method: str, count: int, attempted: str, hidden: Collection[str]) -> list[bytes]:
+        """Return the answers to so many calls, or raise what the reply says instead of them."""
+        pieces = batch.take_apart(reply.body)
+        if 200 <= reply.status < 300 and len(pieces) == count:
+            return pieces
+        first = msgspec.structs.replace(reply, body=pieces[0])
+        refusal = self._open(first, method, attempted, (), hidden)
+        if isinstance(refusal, ErrorResponse):
+            raise classify(refusal, attempted)
+        raise malformed(attempted, f"{len(pieces)} answers came to {count} calls")
+
+    def _part(
+        self,
+        piece: bytes,
+        method: str,
+        part: Part[T],
+        payload_keys: Collection[str],
+        hidden: Collection[str],
+        started_at: datetime,
+    ) -> tuple[T | CallError, _Outcome]:
+        attempted = self._attempted(method, part.about)
+        try:
+            envelope = decode(piece, method, attempted=attempted, payload_keys=payload_keys, hidden=hidden)
+            return self._read(envelope, method, attempted, part.read, started_at)
+        except CallError as error:
+            return error, _Outcome(type(error).__name__)
+
+    def _read(
+        self,
+        envelope: Envelope | ErrorResponse,
+        method: str,
+        attempted: str,
+        read: Callable[[Envelope, Answer], T],
+        started_at: datetime,
+    ) -> tuple[T | CallError, _Outcome]:
+        """Return what an envelope brings, or the error that it is, and the log's words for it."""
+        if isinstance(envelope, ErrorResponse):
+            refusal = classify(envelope, attempted)
+            return refusal, _Outcome(type(refusal).__name__, envelope.full_code, envelope.request_id)
+        answer = Answer(
+            method=method,
+            request_id=envelope.request_id,
+            sent_at=(started_at + self.platform_ahead).astimezone(CHINA),
+            body=envelope.text,
+        )
+        try:
+            return read(envelope, answer), _Outcome(OK, None, envelope.request_id)
+        except CallError as error:
+            return error, _Outcome(type(error).__name__, None, envelope.request_id)
 
     def _open(
         self, reply: Reply, method: str, attempted: str, payload_keys: Collection[str], hidden: Collection[str]

@@ -182,7 +182,8 @@ def _parse(trade: dict[str, Any]) -> Order:
         payment = not_negative(read_money(get(field)))
         columns: dict[str, Any] = {}
         for column, field, read in _TRADE_READERS:
-            columns[column] = read(get(field))
+            # Half of the fields are missing in most records, which costs no call.
+            columns[column] = None if (value := get(field)) is None else read(value)
     except UnreadableError as problem:
         raise UnreadableError(f"{field}: {problem}") from None
     extra = {name: value for name, value in trade.items() if name not in _NOT_EXTRA_OF_TRADE}
@@ -237,7 +238,7 @@ def _parse_line(line: object, number: int) -> OrderItem:
             sku_code = read_code(get(field))
         columns: dict[str, Any] = {}
         for column, field, read in _LINE_READERS:
-            columns[column] = read(get(field))
+            columns[column] = None if (value := get(field)) is None else read(value)
     except UnreadableError as problem:
         raise UnreadableError(f"orders: line {number}: {field}: {problem}") from None
     extra = {name: value for name, value in line.items() if name not in _NOT_EXTRA_OF_LINE}

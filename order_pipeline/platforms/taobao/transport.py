@@ -44,6 +44,8 @@ SHORTEST_SECONDS = 0.1
 LARGEST_BODY = 64 * 1024 * 1024
 CHUNK = 256 * 1024
 
+FORM = "application/x-www-form-urlencoded;charset=UTF-8"
+
 CHECK_GATEWAY = "check the network, and the shop's gateway_url"
 CHECK_CERTIFICATE = (
     "check the shop's gateway_url; behind a proxy that reads along, name its certificate in REQUESTS_CA_BUNDLE"
@@ -147,7 +149,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 class Transport:
-    """Posts forms to one gateway. Safe to use from several threads: each has its own session and connection."""
+    """Posts to one gateway. Safe to use from several threads: each has its own session and connection."""
 
     def __init__(self, url: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self._url = url
@@ -158,12 +160,14 @@ class Transport:
         self._lock = threading.Lock()
         self.host = _host_of(url)
 
-    def post(self, form: bytes, *, attempted: str) -> Reply:
-        """Post a form and read the whole answer.
+    def post(self, body: bytes, *, attempted: str, url: str | None = None, content_type: str = FORM) -> Reply:
+        """Post a body and read the whole answer.
 
         Args:
-            form: the form-encoded parameters; all of them travel in the body, so that no URL holds a secret.
+            body: with all that is secret, so that no URL holds any of it.
             attempted: for messages.
+            url: another address of the same gateway than its own.
+            content_type: of the body.
 
         Raises:
             TransientError: the network failed, or the answer was not complete at the deadline.
@@ -174,7 +178,7 @@ class Transport:
         # requests' exceptions carry the request, secrets included: describe them, and raise where they are gone.
         failure: Callable[[], CallError]
         try:
-            return self._post(form)
+            return self._post(url or self._url, body, content_type)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             failure = self._failed(CallerError, attempted, error, "the address is none", CHECK_GATEWAY)
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
@@ -189,7 +193,7 @@ class Transport:
             session.close()
         self._local = threading.local()
 
-    def _post(self, form: bytes) -> Reply:
+    def _post(self, url: str, body: bytes, content_type: str) -> Reply:
         limits = self._limits
         total_seconds = min(limits.total_seconds, max(seconds_left(), SHORTEST_SECONDS))
         read_seconds = min(limits.read_seconds, total_seconds)
@@ -198,28 +202,28 @@ class Transport:
         send, settings = self._connected()
         request = requests.PreparedRequest()
         request.method = "POST"
-        request.url = self._url
+        request.url = url
         request.headers = CaseInsensitiveDict(
             {
-                "Content-Type": "application/x-www-form-urlencoded;charset=UTF-8",
-                "Content-Length": str(len(form)),
+                "Content-Type": content_type,
+                "Content-Length": str(len(body)),
                 "Accept-Encoding": "gzip",
                 "Accept": "application/json",
                 "User-Agent": "order-pipeline",
             }
         )
-        request.body = form
+        request.body = body
         request.hooks = {"response": []}
         response = send(
             request, stream=True, timeout=(min(limits.connect_seconds, total_seconds), read_seconds), **settings
         )
         try:
-            body = self._read(response.raw)
+            answer = self._read(response.raw)
         except BaseException:
             # What is left of the answer must not be taken for the beginning of the next one.
             response.close()
             raise
-        return Reply(response.status_code, body, response.headers.get("Retry-After"))
+        return Reply(response.status_code, answer, response.headers.get("Retry-After"))
 
     def _read(self, raw: Any) -> bytes:
         chunks = []
