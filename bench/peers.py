@@ -138,8 +138,10 @@ def _increments(on: Stage, repeats: int, peers: dict[str, _Peer]) -> dict[str, l
         window = touch(on, changed)
         for name in sorted(peers, reverse=bool(number % 2)):
             took[name].append(peers[name].told(window))
-            if took[name][-1]["changed"] != len(changed):
-                raise AssertionError(f"{name} brought {took[name][-1]['changed']} of {len(changed)} changes")
+        # At least: while the clock goes on for them, a few orders of the sandbox change by themselves.
+        brought = {name: int(took[name][-1]["changed"]) for name in peers}
+        if len(set(brought.values())) != 1 or min(brought.values()) < len(changed):
+            raise AssertionError(f"{len(changed)} orders were changed, and the peers brought {brought}")
     return took
 
 
