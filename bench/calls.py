@@ -1,16 +1,18 @@
-"""Calls against the least that would do, while orders change and messages and polls are both at work.
+"""Calls against the least that would do, over hours of a shop's life while messages and polls are both at work.
 
 The least: one detail call for each version of an order that the warehouse got to see, and for each of a refund. Lists
-and messages are the price of looking and counted apart. python -m bench.calls DATABASE_URL SANDBOX_URL SECONDS
+and messages are the price of looking and counted apart. The platform's clock is driven, so that orders live at their
+real speed: an order that is created, paid and shipped within seconds, as in a time lapse, has to be asked for twice
+where the second change falls into the very second of the answer. python -m bench.calls DATABASE_URL SANDBOX_URL HOURS
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import time
 from collections import Counter
 
+import requests
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
@@ -18,21 +20,19 @@ from sqlalchemy import text
 from bench.stage import Stage, in_own_process, opened, stage
 from order_pipeline.sync.due import due_refunds, due_work
 from order_pipeline.sync.enrichment import drain
-from order_pipeline.sync.listing import list_history
+from order_pipeline.sync.listing import list_history_days
 from order_pipeline.sync.messages import read_messages
 from order_pipeline.sync.polling import poll, poll_refunds
 from order_pipeline.sync.streams import REFUND_STREAM
 from order_pipeline.sync.windows import due_history_days
 from order_pipeline.warehouse.database import transaction
 
-DAYS = 3
-ORDERS = 600
-# Orders that arrive a second, and how many times faster than real they live: a day's changes in a minute or so.
-LIVE = (10.0, 2_000.0)
-# As the sensors do: messages every few seconds, lists every fifteen.
-POLL_SECONDS = 15.0
-# Details wait for the end of their second.
-BREATH_SECONDS = 1.0
+DAYS = 10
+ORDERS = 4_000
+# New orders a second, at their real speed: with those that are there, about a change every four seconds.
+LIVE = (0.05, 1.0)
+# As the sensors do, if somewhat slower: messages and details three times a minute, lists once.
+STEP_SECONDS, STEPS_A_POLL = 20.0, 3
 DETAIL, REFUND = "taobao.trade.fullinfo.get", "taobao.refund.get"
 
 _VERSIONS = text("""
@@ -45,11 +45,15 @@ _REFUND_VERSIONS = text("""
 """)
 
 
-def against_the_least(seconds: int, console: Console) -> dict[str, float]:
-    """Follow a lively shop for so long."""
-    with stage(ORDERS, DAYS, live=LIVE) as on:
-        ran = in_own_process("bench.calls", on.database(), on.url, str(seconds))
-    table = Table(title=f"calls while orders change, messages and polls both on, {seconds} s")
+_WAKE = text("UPDATE sync.pending_order SET due_at = now() WHERE due_at < 'infinity'")
+_WAKE_REFUNDS = text("UPDATE sync.pending_refund SET due_at = now() WHERE due_at < 'infinity'")
+
+
+def against_the_least(hours: float, console: Console) -> dict[str, float]:
+    """Follow a shop for so many hours of the platform's clock."""
+    with stage(ORDERS, DAYS, live=LIVE, driven=True) as on:
+        ran = in_own_process("bench.calls", on.database(), on.url, str(hours))
+    table = Table(title=f"calls over {hours:g} hours of a shop's changes, messages and polls both on")
     for name in ran:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_row(*(f"{value:,.4g}" for value in ran.values()))
@@ -57,38 +61,38 @@ def against_the_least(seconds: int, console: Console) -> dict[str, float]:
     return {"calls_vs_minimum": round(ran["details_against_versions"], 3)}
 
 
-def main(database_url: str, sandbox_url: str, seconds: float) -> dict[str, float]:
+def main(database_url: str, sandbox_url: str, hours: float) -> dict[str, float]:
     """Load, follow, count."""
-    with opened(database_url) as engine:
+    with opened(database_url) as engine, requests.Session() as session:
         access = Stage(sandbox_url, None).access(engine)  # type: ignore[arg-type]
         now = access.platform.now()
-        for day in due_history_days(now, now, set(), days=DAYS):
-            list_history(access, engine, day, now)
+        list_history_days(access, engine, due_history_days(now, now, set(), days=DAYS), now)
 
-        def look() -> None:
-            if days := due_work(access, engine).changed_days:
-                poll(access, engine, days)
-            if days := due_refunds(access, engine).changed_days:
-                poll_refunds(access, engine, days)
-
-        def follow() -> None:
+        def step(number: int) -> None:
+            answer = session.post(f"{sandbox_url}/sandbox/clock", json={"advance_seconds": STEP_SECONDS}, timeout=60)
+            answer.raise_for_status()
+            # As each process learns it when it begins.
+            access.platform.now()
+            # What waits for a few seconds does so by the database's clock.
+            with transaction(engine) as connection:
+                connection.execute(_WAKE)
+                connection.execute(_WAKE_REFUNDS)
+            if number % STEPS_A_POLL == 0:
+                if days := due_work(access, engine).changed_days:
+                    poll(access, engine, days)
+                if days := due_refunds(access, engine).changed_days:
+                    poll_refunds(access, engine, days)
             read_messages([access], engine)
             drain(access, engine)
             drain(access, engine, stream=REFUND_STREAM)
 
-        for _ in range(4):
-            look()
-            follow()
-            time.sleep(BREATH_SECONDS)
+        # The messages of before, and the first look at all days of refunds.
+        for number in range(2 * STEPS_A_POLL):
+            step(number)
         since = access.platform.now()
         before = Counter(access.calls.total_by_method)
-        over_at, look_at = time.monotonic() + seconds, 0.0
-        while time.monotonic() < over_at:
-            if time.monotonic() >= look_at:
-                look()
-                look_at = time.monotonic() + POLL_SECONDS
-            follow()
-            time.sleep(BREATH_SECONDS)
+        for number in range(int(hours * 3600 / STEP_SECONDS)):
+            step(number)
         made = Counter(access.calls.total_by_method) - before
         with transaction(engine) as connection:
             versions = int(connection.execute(_VERSIONS, {"since": since}).scalar() or 0)
@@ -105,5 +109,5 @@ def main(database_url: str, sandbox_url: str, seconds: float) -> dict[str, float
 
 
 if __name__ == "__main__":
-    database_url, sandbox_url, seconds = sys.argv[1:]
-    print(json.dumps(main(database_url, sandbox_url, float(seconds))))
+    database_url, sandbox_url, hours = sys.argv[1:]
+    print(json.dumps(main(database_url, sandbox_url, float(hours))))
