@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from bench.stage import Stage, Stopwatch, opened
 from order_pipeline.sync.enrichment import drain
-from order_pipeline.sync.listing import list_history
+from order_pipeline.sync.listing import list_history_days
 from order_pipeline.sync.windows import day_of, due_history_days
 from order_pipeline.warehouse.database import transaction
 
@@ -26,8 +26,7 @@ def main(what: str, database_url: str, sandbox_url: str, days: int) -> dict[str,
         watch = Stopwatch()
         if what == "lists":
             now = access.platform.now()
-            for day in due_history_days(now, now, set(), days=days):
-                list_history(access, engine, day, now)
+            list_history_days(access, engine, due_history_days(now, now, set(), days=days), now)
         elif what == "run":
             dagster_run(database_url, days)
         else:

@@ -15,7 +15,7 @@ from order_pipeline.configuration import days_per_run
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.listing import list_history
+from order_pipeline.sync.listing import list_history_days
 from order_pipeline.sync.loading import Listing
 from order_pipeline.sync.polling import poll
 from order_pipeline.sync.shops import for_each_shop
@@ -46,7 +46,7 @@ def history_pages(
     """Orders by day of creation (Asia/Shanghai): the first load, and the way to load a past day again."""
 
     def history_of(access: ShopAccess, now: datetime) -> list[Listing]:
-        return [list_history(access, warehouse.engine, day, now) for day in partition_days(context)]
+        return list_history_days(access, warehouse.engine, partition_days(context), now)
 
     with named_failures():
         listings = for_each_shop(

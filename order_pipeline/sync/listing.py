@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from functools import partial
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from order_pipeline.platforms.protocol import OrderPage, Window
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.loading import Listing, listing_of, load_window
+from order_pipeline.sync.loading import Listing, Walk, listing_of, load_window
 from order_pipeline.sync.silence import suspected_silence
 from order_pipeline.sync.storing import Stored, store_list_pages
 from order_pipeline.sync.windows import (
@@ -35,20 +36,50 @@ from order_pipeline.warehouse.watermarks import (
 
 HISTORY = "history"
 
+# Days of a first load or backfill that are listed at once. Two fill the time in which a day waits for Postgres or the
+# platform on this machine, and a third that of a platform which answers in tens of milliseconds; each holds twenty
+# pages in memory.
+DAYS_AT_ONCE = 3
+
 
 def list_history(access: ShopAccess, engine: Engine, day: date, now: datetime) -> Listing:
-    """Load every order created on that day (Shanghai) up to ``now``, the platform's time before the load.
+    """Load every order created on that day; see ``list_history_days``."""
+    (listing,) = list_history_days(access, engine, [day], now)
+    return listing
 
-    The increment watermark begins there, before the first such load.
+
+def list_history_days(access: ShopAccess, engine: Engine, days: Sequence[date], now: datetime) -> list[Listing]:
+    """Load every order created on those days (Shanghai) up to ``now``, the platform's time before the load.
+
+    The increment watermark begins there, before the first such load. Some days are loaded at once: each waits for the
+    platform and for the database most of its time.
 
     Raises CallError when the platform does not answer, DatabaseUnreachableError without the warehouse; what was
-    stored by then stays, and the day is not marked as loaded.
+    stored by then stays, and a day that is not complete is not marked as loaded.
     """
-    started = time.monotonic()
     calls_before = access.calls.total
     watermark = in_transaction(engine, lambda connection: begin_watermark(connection, access.shop.id, now - SETTLE_LAG))
-    window = created_window(day, now)
 
+    def load(day: date) -> Listing:
+        started = time.monotonic()
+        walk = _created_on(access, day, now)
+        loaded = load_window(access, engine, partial(_store, HISTORY), walk)
+        return listing_of(access, walk.window, loaded, loaded.pages, started, watermark, now)
+
+    with ThreadPoolExecutor(DAYS_AT_ONCE, thread_name_prefix="list-history") as pool:
+        try:
+            listings = list(pool.map(load, days))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if listings:
+        # What was called besides, for the time or once more, belongs to no day.
+        besides = access.calls.total - calls_before - sum(listing.calls for listing in listings)
+        listings[0] = listings[0]._replace(calls=listings[0].calls + besides)
+    return listings
+
+
+def _created_on(access: ShopAccess, day: date, now: datetime) -> Walk[OrderPage]:
     order_ids: set[str] = set()
 
     def pages_of(window: Window) -> Iterator[OrderPage]:
@@ -58,11 +89,9 @@ def list_history(access: ShopAccess, engine: Engine, day: date, now: datetime) -
 
     def finish(connection: Connection) -> None:
         # Good for today too: what is created after the window's end lies behind the watermark, so it comes as a change.
-        if window:
-            mark_history_day(connection, access.shop.id, day, len(order_ids))
+        mark_history_day(connection, access.shop.id, day, len(order_ids))
 
-    pages, stored = load_window(access, engine, partial(_store, HISTORY), pages_of, window, finish)
-    return listing_of(access, window, pages, stored, calls_before, started, watermark, now)
+    return Walk(created_window(day, now), pages_of, finish)
 
 
 def list_changes(
@@ -101,8 +130,9 @@ def list_changes(
         elif moved:
             move_watermark(connection, access.shop.id, moved)
 
-    pages, stored = load_window(access, engine, partial(_store, INCREMENTS), pages_of, window, finish)
-    return listing_of(access, window, pages, stored, calls_before, started, moved, now)
+    walk = Walk(window, pages_of, finish)
+    loaded = load_window(access, engine, partial(_store, INCREMENTS), walk)
+    return listing_of(access, window, loaded, access.calls.total - calls_before, started, moved, now)
 
 
 def _store(channel: str, connection: Connection, access: ShopAccess, pages: Sequence[OrderPage]) -> Stored:

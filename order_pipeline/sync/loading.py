@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -26,6 +26,8 @@ Page = TypeVar("Page", OrderPage, RefundPage)
 
 # 1,000 orders a transaction: the merge's fixed cost is shared, and memory stays flat however long the walk is.
 PAGES_PER_BATCH = 10
+# While the next page is waited for, so few are stored: the database works while the platform does.
+FEWEST_PAGES = 3
 
 
 class Listing(NamedTuple):
@@ -45,24 +47,39 @@ class Listing(NamedTuple):
     held_back: str | None = None
 
 
+class Walk(NamedTuple, Generic[Page]):
+    """A window to load, what walks it, and what is done in the transaction that stores its last page.
+
+    None: there is nothing to walk.
+    """
+
+    window: Window | None
+    pages: Callable[[Window], Iterator[Page]]
+    finish: Callable[[Connection], None]
+
+
+class Loaded(NamedTuple):
+    """How many pages a walk had, and what came of them."""
+
+    pages: int = 0
+    stored: Stored = Stored()
+
+
 def load_window(
     access: ShopAccess,
     engine: Engine,
     store: Callable[[Connection, ShopAccess, Sequence[Page]], Stored],
-    walk: Callable[[Window], Iterator[Page]],
-    window: Window | None,
-    finish: Callable[[Connection], None],
-) -> tuple[int, Stored]:
-    """Walk the window and store it in batches; ``finish`` runs in the last one's transaction."""
-    total = Stored()
-    count = 0
-    if window is None:
-        return count, total
-    for batch, is_last in _batches(walk(window)):
-        work = partial(_store, store, access, batch, access.calls.drain(), finish if is_last else None)
-        total = Stored(*map(sum, zip(total, in_transaction(engine, work), strict=True)))
-        count += len(batch)
-    return count, total
+    walk: Walk[Page],
+) -> Loaded:
+    """Walk a window and store it in batches, while its next pages are fetched."""
+    loaded = Loaded()
+    if walk.window is None:
+        return loaded
+    for batch, is_last in _batches(walk.pages(walk.window)):
+        work = partial(_store, store, access, batch, access.calls.drain(), walk.finish if is_last else None)
+        stored = Stored(*map(sum, zip(loaded.stored, in_transaction(engine, work), strict=True)))
+        loaded = Loaded(loaded.pages + len(batch), stored)
+    return loaded
 
 
 def _store(
@@ -81,8 +98,11 @@ def _store(
 
 
 def _batches(pages: Iterator[Page]) -> Iterator[tuple[list[Page], bool]]:
-    """Group pages, fetched in a thread ahead of the loading, and say which group is the last. At least one comes."""
-    ahead: queue.Queue[Page | BaseException | None] = queue.Queue(maxsize=2 * PAGES_PER_BATCH)
+    """Group pages, fetched in a thread ahead of the loading, and say which group is the last. At least one comes.
+
+    What is there by now is stored, so that the storing begins with the first pages and ends soon after the last.
+    """
+    ahead: queue.Queue[Page | BaseException | None] = queue.Queue(maxsize=PAGES_PER_BATCH)
     stopped = threading.Event()
 
     def fetch() -> None:
@@ -108,10 +128,11 @@ def _batches(pages: Iterator[Page]) -> Iterator[tuple[list[Page], bool]]:
             if item is None:
                 yield batch, True
                 return
-            if len(batch) == PAGES_PER_BATCH:
+            batch.append(item)
+            # The end comes right behind the page that says it is the last.
+            if item.has_more and len(batch) >= (PAGES_PER_BATCH if ahead.qsize() else FEWEST_PAGES):
                 yield batch, False
                 batch = []
-            batch.append(item)
     finally:
         stopped.set()
         fetcher.join()
@@ -132,9 +153,8 @@ def _put(
 def listing_of(
     access: ShopAccess,
     window: Window | None,
-    pages: int,
-    stored: Stored,
-    calls_before: int,
+    loaded: Loaded,
+    calls: int,
     started: float,
     watermark: datetime | None,
     now: datetime,
@@ -143,9 +163,9 @@ def listing_of(
     return Listing(
         access.shop.id,
         window,
-        pages,
-        stored,
-        access.calls.total - calls_before,
+        loaded.pages,
+        loaded.stored,
+        calls,
         time.monotonic() - started,
         watermark,
         (now - watermark).total_seconds() if watermark else None,

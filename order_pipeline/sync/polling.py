@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import Engine
 
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.listing import list_changes, list_history
+from order_pipeline.sync.listing import list_changes, list_history_days
 from order_pipeline.sync.loading import Listing
 from order_pipeline.sync.refund_listing import first_moment, follow_refunds
 from order_pipeline.sync.storing import Stored
@@ -63,7 +63,7 @@ def _pull(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> list
         now = access.platform.now()
         today = day_of(now)
         days = days_between(today - timedelta(days=STILL_CHANGING_DAYS), today)
-        listings = [list_history(access, engine, day, now) for day in days]
+        listings = list_history_days(access, engine, days, now)
         follow_refunds(access, engine, _refund_days(access, engine, now), now)
         return listings
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 
 from order_pipeline.platforms.protocol import RefundPage
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.loading import Listing, listing_of, load_window
+from order_pipeline.sync.loading import Listing, Walk, listing_of, load_window
 from order_pipeline.sync.refund_storing import store_refund_pages
 from order_pipeline.sync.storing import Stored
 from order_pipeline.sync.windows import HISTORY_DAYS, changed_window, moved_watermark
@@ -71,8 +71,8 @@ def list_refunds(
     def finish(connection: Connection) -> None:
         move_watermark(connection, access.shop.id, moved, REFUND_CHANGES)
 
-    pages, stored = load_window(access, engine, _store, access.platform.changed_refunds, window, finish)
-    return listing_of(access, window, pages, stored, calls_before, started, moved, now)
+    loaded = load_window(access, engine, _store, Walk(window, access.platform.changed_refunds, finish))
+    return listing_of(access, window, loaded, access.calls.total - calls_before, started, moved, now)
 
 
 def follow_refunds(

@@ -22,7 +22,10 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
     Values: None, str, int, float, bool, Decimal, aware datetime, or a dict or list (as JSON). Text must be free
     of NUL and lone surrogates, which no Postgres text can hold.
     """
-    body = "".join(["\t".join([_FORMATS[type(value)](value) for value in row]) + "\n" for row in rows])
+    formats = _FORMATS
+    body = "".join(
+        ["\t".join(["\\N" if value is None else formats[type(value)](value) for value in row]) + "\n" for row in rows]
+    )
     if not body:
         return
     driver = connection.connection.driver_connection
@@ -60,7 +63,6 @@ def _escaped(value: str) -> str:
 
 
 _FORMATS: dict[type, Callable[[Any], str]] = {
-    type(None): lambda _value: "\\N",
     str: _escaped,
     int: str,
     float: repr,

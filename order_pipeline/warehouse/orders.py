@@ -59,6 +59,8 @@ def _merge(connection: Connection, shop_id: str, platform: str, source: Source, 
         held = newest.get(row.order_id)
         if held is None or _version(held) < _version(row):
             newest[row.order_id] = row
+    # In one order everywhere, so that two loads of orders that overlap cannot deadlock.
+    newest = dict(sorted(newest.items()))
     staging_table(connection, "staged_order", "core.orders")
     staging_table(connection, "staged_item", "core.order_items")
     connection.execute(text("TRUNCATE staged_order, staged_item"))
