@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from bench import growth
+from bench import growth, targets
 from bench.budget import measure
 from bench.calls import against_the_least
 from bench.drains import against_the_budget, backfill
@@ -65,7 +65,7 @@ class Size(NamedTuple):
     idle_minutes: float
 
 
-FULL = Size(50_000, 3, 6_000, 25, 30, 8, 5_000, 100_000, 45, (100_000, 3_000_000), 300, 4, 10)
+FULL = Size(50_000, 3, 6_000, 15, 20, 8, 5_000, 100_000, 45, (100_000, 1_000_000), 300, 4, 10)
 QUICK = Size(5_000, 1, 1_500, 8, 8, 1, 500, 10_000, 10, (20_000, 100_000), 30, 1, 1)
 
 
@@ -84,6 +84,8 @@ def main() -> None:
         watch = Stopwatch()
         figures |= _section(name, size, console)
         console.print(f"[dim]{name}: {watch.seconds:.0f} s[/]")
+    targets.show(figures, console)
+    console.print("pictures:", *(str(file) for file in targets.draw(figures)))
     print(json.dumps(figures))
 
 

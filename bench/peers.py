@@ -68,6 +68,7 @@ def loads(orders: int, days: int, repeats: int, console: Console) -> dict[str, f
         "incremental_vs_dlt": None,
     }
     if first["dlt"]:
+        figures["dlt_orders_per_s"] = round(speed["dlt"])
         figures["first_load_vs_dlt"] = _ratio(first["ours"], first["dlt"])
         figures["incremental_vs_dlt"] = _ratio(increments["ours"], increments["dlt"])
     return figures  # type: ignore[return-value]

@@ -62,7 +62,7 @@ def _pull(access: ShopAccess, engine: Engine, refusal: BreakerOpenError) -> list
     with access.gate.full_pull():
         now = access.platform.now()
         today = day_of(now)
-        days = days_between(today - timedelta(days=STILL_CHANGING_DAYS), today)
+        days = list(days_between(today - timedelta(days=STILL_CHANGING_DAYS), today))
         listings = list_history_days(access, engine, days, now)
         follow_refunds(access, engine, _refund_days(access, engine, now), now)
         return listings

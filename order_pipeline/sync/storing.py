@@ -54,7 +54,7 @@ def store_list_pages(connection: Connection, access: ShopAccess, channel: str, p
     """
     shop = access.shop
     store_pages(connection, shop.id, shop.platform, channel, [raw_page(page.answer, page.window) for page in pages])
-    refused = merge_orders(
+    refused, known = merge_orders(
         connection,
         shop.id,
         shop.platform,
@@ -67,7 +67,10 @@ def store_list_pages(connection: Connection, access: ShopAccess, channel: str, p
     said = [Said(order.order_id, order.modified_at) for page in pages for order in page.orders]
     said += [Said(held.order_id, held.modified_at or held.sent_at) for held in rejected if held.order_id]
     changed = say_changed(connection, shop.id, channel, said)
-    changed += say_anyway(connection, shop.id, channel, contradicted(connection, shop.id, shown_by(pages)))
+    # What was let in just now is no detail any more.
+    known_ids = frozenset(known)
+    shown = [each for each in shown_by(pages) if each.order_id in known_ids]
+    changed += say_anyway(connection, shop.id, channel, contradicted(connection, shop.id, shown))
     return Stored(sum(len(page.orders) + len(page.rejected) for page in pages), changed, len(rejected))
 
 
@@ -94,7 +97,7 @@ def store_details(connection: Connection, access: ShopAccess, details: Sequence[
         DETAIL,
         [raw_page(detail.answer, None, order_id=detail.record_id) for detail in details],
     )
-    refused = merge_orders(
+    refused, _ = merge_orders(
         connection, shop.id, shop.platform, Source.DETAIL, [order_row(order, answer) for order, answer in orders]
     )
     store_receivers(connection, shop.id, [row for detail in details if (row := _receiver_row(detail))])

@@ -42,18 +42,31 @@ class OrderRow(NamedTuple):
         return str(self.order[0])
 
 
+class MergedOrders(NamedTuple):
+    """Which rows Postgres refused, and of which orders the tables held as new a version already."""
+
+    refused: list[Refused[OrderRow]]
+    known: list[str]
+
+
 def merge_orders(
     connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]
-) -> list[Refused[OrderRow]]:
+) -> MergedOrders:
     """Merge versions of orders: any order and number of deliveries ends in the same tables.
 
     ``merging.GUARDS`` lets only newer versions in; the lines follow their order. Rows that Postgres refuses are
     returned with its reason; all others land, in the caller's transaction.
     """
-    return merge_but_refused(connection, rows, lambda some: _merge(connection, shop_id, platform, source, some))
+    known: list[str] = []
+
+    def merge(some: Sequence[OrderRow]) -> None:
+        known.extend(_merge(connection, shop_id, platform, source, some))
+
+    return MergedOrders(merge_but_refused(connection, rows, merge), known)
 
 
-def _merge(connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]) -> None:
+def _merge(connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]) -> list[str]:
+    """Merge rows, and return the orders that were not let in."""
     newest: dict[str, OrderRow] = {}
     for row in rows:
         held = newest.get(row.order_id)
@@ -82,7 +95,7 @@ def _merge(connection: Connection, shop_id: str, platform: str, source: Source, 
         ("shop_id", "order_id", *ITEM_COLUMNS),
         [(shop_id, order_id, *item) for order_id, row in newest.items() for item in row.items],
     )
-    connection.execute(_MERGES[source])
+    return list(connection.execute(_MERGES[source]).scalars())
 
 
 def _version(row: OrderRow) -> tuple[Any, Any]:
@@ -120,12 +133,14 @@ def _merge_statement(source: Source) -> Any:
             DELETE FROM core.order_items i USING applied a
             WHERE NOT a.is_new AND i.shop_id = a.shop_id AND i.order_id = a.order_id
               AND NOT EXISTS (SELECT FROM staged_item s WHERE s.order_id = i.order_id AND s.item_id = i.item_id)
+        ), lines AS (
+            INSERT INTO core.order_items AS stored ({item_columns})
+            SELECT {", ".join(f"s.{column}" for column in ("shop_id", "order_id", *ITEM_COLUMNS))}
+            FROM staged_item s JOIN applied a ON a.order_id = s.order_id
+            ON CONFLICT (shop_id, order_id, item_id) DO UPDATE
+            SET {", ".join(map(_assignment(source), ITEM_COLUMNS[1:]))}
         )
-        INSERT INTO core.order_items AS stored ({item_columns})
-        SELECT {", ".join(f"s.{column}" for column in ("shop_id", "order_id", *ITEM_COLUMNS))}
-        FROM staged_item s JOIN applied a ON a.order_id = s.order_id
-        ON CONFLICT (shop_id, order_id, item_id) DO UPDATE
-        SET {", ".join(map(_assignment(source), ITEM_COLUMNS[1:]))}
+        SELECT order_id FROM staged_order s WHERE NOT EXISTS (SELECT FROM applied a WHERE a.order_id = s.order_id)
     """)
 
 

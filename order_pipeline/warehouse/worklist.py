@@ -208,6 +208,9 @@ def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -
     Of two changes in one second, details that lag behind can show the first, and ``modified`` does not tell. Orders
     that are on the worklist are left out: their details are fetched again as it is.
     """
+    rows = list(shown)
+    if not rows:
+        return []
     # Copied, not sent as arrays: of a thousand orders those cost more than the question.
     connection.execute(
         text(
@@ -216,7 +219,7 @@ def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -
         )
     )
     connection.execute(text("TRUNCATE staged_shown"))
-    copy_rows(connection, "staged_shown", Shown._fields, shown)
+    copy_rows(connection, "staged_shown", Shown._fields, rows)
     found = connection.execute(
         text("""
             SELECT DISTINCT s.order_id, s.modified

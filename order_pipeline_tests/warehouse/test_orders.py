@@ -50,7 +50,7 @@ def tables(engine: Engine) -> tuple[list[Any], list[Any]]:
 
 def merge(engine: Engine, source: Source, *rows: OrderRow) -> list[str]:
     with transaction(engine) as connection:
-        return [held.reason for held in merge_orders(connection, "shop", "taobao", source, rows)]
+        return [held.reason for held in merge_orders(connection, "shop", "taobao", source, rows).refused]
 
 
 def clear(engine: Engine) -> None:

@@ -194,9 +194,7 @@ class TaobaoClient:
             hidden = self._hidden(session)
             answers: list[T | CallError] = []
             for number, piece in enumerate(self._pieces(reply, method, len(parts), attempted, hidden)):
-                read: tuple[T | CallError, _Outcome] = self._part(
-                    piece, method, parts[number], payload_keys, hidden, started_at
-                )
+                read = self._part(piece, method, parts[number], payload_keys, hidden, started_at)
                 answers.append(read[0])
                 outcomes[number] = read[1]
         except CallError as error:
