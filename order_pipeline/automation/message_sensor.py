@@ -11,6 +11,7 @@ work, and take as long as they take. The run stays for a while and reads on its 
 (sync/following.py); the ticks meanwhile find the queue read.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -128,16 +129,12 @@ def day_of_readings(readings: Sequence[Reading]) -> date:
 
 def _details_due(engine: Engine, accesses: Sequence[ShopAccess]) -> dict[str, int]:
     """Return how many details are due or will be in a moment, by shop, where there are any."""
-    found = {}
+    shop_ids = [access.shop.id for access in accesses]
+    waiting: Counter[str] = Counter()
     with transaction(engine) as connection:
-        for access in accesses:
-            # A shop that is left alone is passed over by the drains too: a run for it would change nothing.
-            if access.hold:
-                continue
-            waiting = sum(
-                due_within(connection, access.shop.id, DUE_SOON_SECONDS, subject=subject)
-                for subject in SUBJECTS.values()
-            )
-            if waiting:
-                found[access.shop.id] = waiting
-    return found
+        for subject in SUBJECTS.values():
+            waiting.update(due_within(connection, shop_ids, DUE_SOON_SECONDS, subject=subject))
+    # A shop that is left alone is passed over by the drains too: a run for it would change nothing.
+    return {
+        access.shop.id: waiting[access.shop.id] for access in accesses if waiting[access.shop.id] and not access.hold
+    }

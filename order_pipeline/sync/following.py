@@ -156,9 +156,9 @@ def _pause(accesses: Sequence[ShopAccess], engine: Engine, seconds: float) -> No
 
 
 def _until_next_due(accesses: Sequence[ShopAccess], engine: Engine) -> float | None:
-    """Return the seconds until something becomes due for shops that are not left alone; None: nothing will."""
+    """Return the seconds until something becomes due that is not yet; None: nothing will."""
     with transaction(engine) as connection:
-        shop_ids = [access.shop.id for access in accesses if not access.hold]
+        shop_ids = [access.shop.id for access in accesses]
         found = [next_due(connection, shop_ids, subject=stream.subject) for stream in STREAMS]
     return min((seconds + RIPE_SECONDS for seconds in found if seconds is not None), default=None)
 
@@ -166,8 +166,5 @@ def _until_next_due(accesses: Sequence[ShopAccess], engine: Engine) -> float | N
 def _shops_with_due(accesses: Sequence[ShopAccess], engine: Engine, stream: Stream, seconds: float) -> list[ShopAccess]:
     """Return the shops of which something is due within some seconds; those that are left alone have nothing."""
     with transaction(engine) as connection:
-        return [
-            access
-            for access in accesses
-            if not access.hold and due_within(connection, access.shop.id, seconds, subject=stream.subject)
-        ]
+        due = due_within(connection, [access.shop.id for access in accesses], seconds, subject=stream.subject)
+    return [access for access in accesses if access.shop.id in due and not access.hold]

@@ -426,16 +426,18 @@ def say_anyway(
     return int(result.rowcount)
 
 
-def due_within(connection: Connection, shop_id: str, seconds: float, *, subject: Subject = ORDERS) -> int:
-    """Return how many records of a shop are due now or will be in some seconds."""
-    count = connection.execute(
-        text(
-            f"SELECT count(*) FROM {subject.worklist} "
-            "WHERE shop_id = :shop_id AND due_at <= now() + make_interval(secs => :seconds)"
-        ),
-        {"shop_id": shop_id, "seconds": seconds},
+def due_within(
+    connection: Connection, shop_ids: Sequence[str], seconds: float, *, subject: Subject = ORDERS
+) -> dict[str, int]:
+    """Return how many records are due now or will be in some seconds, by shop, where there are any."""
+    rows = connection.execute(
+        text(f"""
+            SELECT shop_id, count(*) FROM {subject.worklist}
+            WHERE shop_id = ANY(:shop_ids) AND due_at <= now() + make_interval(secs => :seconds) GROUP BY shop_id
+        """),
+        {"shop_ids": list(shop_ids), "seconds": seconds},
     )
-    return int(count.scalar_one())
+    return dict(rows.tuples().all())
 
 
 def next_due(connection: Connection, shop_ids: Sequence[str], *, subject: Subject = ORDERS) -> float | None:

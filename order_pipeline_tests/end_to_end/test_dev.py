@@ -132,6 +132,13 @@ def test_in_a_browser_days_are_backfilled_and_a_day_that_differs_is_red(dev: Dev
         expect(ui.seen(re.compile("1 order differs"))).to_be_visible()
         ui.look("red-day")
 
+        # The latest day is drawn, within the metadata.
+        ui.open(f"/assets/daily_reconciliation?view=partitions&partition={today - timedelta(days=1)}")
+        for drawn in ("arrivals by hour", "lag by hour"):
+            ui.seen(re.compile("show markdown", re.IGNORECASE)).nth(0)
+            expect(ui.seen(re.compile(drawn.replace(" ", "_")))).to_be_visible()
+        ui.look("arrivals")
+
 
 def test_dev_ends_in_order(dev: Dev) -> None:
     dev.process.send_signal(signal.SIGINT)
