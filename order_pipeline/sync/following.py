@@ -145,14 +145,13 @@ def _pause(accesses: Sequence[ShopAccess], engine: Engine, seconds: float) -> No
 
     By as much as its time is not known, details are asked for later than they could be.
     """
-    ends_at = time.monotonic() + seconds
     coming = _until_next_due(accesses, engine)
-    left = ends_at - time.monotonic() if coming is None else min(coming, ends_at - time.monotonic())
+    seconds = seconds if coming is None else min(coming, seconds)
+    ends_at = time.monotonic() + seconds
     # Whoever does not answer this will not answer the next reading either, which says so.
     with suppress(CallError):
-        if any(access.platform.sharpen_time(left) for access in accesses):
-            return
-    time.sleep(max(0.0, left))
+        any(access.platform.sharpen_time(seconds) for access in accesses)
+    time.sleep(max(0.0, ends_at - time.monotonic()))
 
 
 def _until_next_due(accesses: Sequence[ShopAccess], engine: Engine) -> float | None:
