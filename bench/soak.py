@@ -58,7 +58,7 @@ from order_pipeline.warehouse.watermarks import REFUND_CHANGES, begin_watermark
 WORKERS = 2
 PLAYED_ORDERS, DAYS = 3_000, 5
 # Four to five changes an order while it lives: somewhat more than the 20 a second that there have to be.
-LIVE_ORDERS_PER_SECOND, LIVE_LIFE_SPEED = 7.0, 6_000.0
+LIVE_ORDERS_PER_SECOND, LIVE_LIFE_SPEED = 7.0, 4_000.0
 LEAST_CHANGES_A_SECOND = 20.0
 KILL_EVERY_SECONDS = 45.0
 

@@ -77,7 +77,15 @@ def store_list_pages(connection: Connection, access: ShopAccess, channel: str, p
 def shown_by(pages: Sequence[OrderPage]) -> list[Shown]:
     """Return what pages of a list show, for the comparison with details of the same second."""
     return [
-        Shown(order.order_id, order.modified_at, order.status, page.answer.sent_at)
+        Shown(
+            order.order_id,
+            order.modified_at,
+            order.status,
+            order.payment,
+            order.received_payment,
+            order.seller_flag,
+            page.answer.sent_at,
+        )
         for page in pages
         for order in page.orders
     ]

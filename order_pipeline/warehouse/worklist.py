@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
@@ -40,6 +41,9 @@ class Shown(NamedTuple):
     order_id: str
     modified: datetime
     status: str
+    payment: Decimal | None
+    received_payment: Decimal | None
+    seller_flag: int | None
     asked_at: datetime
 
 
@@ -203,10 +207,10 @@ def unknown_changes(connection: Connection, shop_id: str, said: Iterable[Said], 
 
 
 def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -> list[Said]:
-    """Return the orders whose details in the tables, of the very second that a later list shows, have another status.
+    """Return the orders whose details in the tables, of the very second that a later list shows, say something else.
 
-    Of two changes in one second, details that lag behind can show the first, and ``modified`` does not tell. Orders
-    that are on the worklist are left out: their details are fetched again as it is.
+    Of two changes in one second, details that lag behind can show the first, and ``modified`` does not tell: status,
+    amounts and flag do. Orders that are on the worklist are left out: their details are fetched again as it is.
     """
     rows = list(shown)
     if not rows:
@@ -215,7 +219,8 @@ def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -
     connection.execute(
         text(
             "CREATE TEMP TABLE IF NOT EXISTS staged_shown "
-            "(order_id text, modified timestamptz, status text, asked_at timestamptz) ON COMMIT DELETE ROWS"
+            "(order_id text, modified timestamptz, status text, payment numeric, received_payment numeric, "
+            "seller_flag integer, asked_at timestamptz) ON COMMIT DELETE ROWS"
         )
     )
     connection.execute(text("TRUNCATE staged_shown"))
@@ -225,7 +230,10 @@ def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -
             SELECT DISTINCT s.order_id, s.modified
             FROM staged_shown s
             JOIN core.orders o ON o.shop_id = :shop_id AND o.order_id = s.order_id
-            WHERE o.source = 'detail' AND o.detail_modified_at = s.modified AND o.status <> s.status
+            WHERE o.source = 'detail' AND o.detail_modified_at = s.modified
+              -- What either does not say is no contradiction.
+              AND (o.status <> s.status OR o.payment <> s.payment OR o.received_payment <> s.received_payment
+                   OR o.seller_flag <> s.seller_flag)
               AND o.sent_at < s.asked_at
               AND NOT EXISTS (SELECT FROM sync.pending_order p
                               WHERE p.shop_id = :shop_id AND p.order_id = s.order_id)
