@@ -66,9 +66,10 @@ def _serve(command: Sequence[str], ending: Path, console: Console) -> int:
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_SECONDS)
         _end(started)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        # And whatever was started since.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         return 0
     # It ends the others when one of them dies, with exit code 0; killed itself, it leaves them behind.
     with suppress(ProcessLookupError):
