@@ -124,15 +124,18 @@ def dev(port: int | None, scale: float, demand: str, orders: int) -> None:
     from order_pipeline.commands.runs import clear_up
     from order_pipeline.commands.sandbox import sandbox_process
     from order_pipeline.notifications.addresses import open_notifiers
+    from order_pipeline.resources.addresses import configured_shops
 
     console = Console()
     with one_line_errors():
-        # A wrong address is said here, and not by a sensor that skips.
+        # A wrong address, or a wrong shop, is said here, and not by a sensor that skips.
         open_notifiers(configuration.notify_urls())
+        configured = configuration.shops_path().exists() or configuration.shops_are_named()
+        if configured:
+            configured_shops()
         put_databases_in_environment()
         with open_warehouse(), open_instance() as instance:
             clear_up(instance)
-        configured = configuration.shops_path().exists() or configuration.shops_are_named()
         with nullcontext("") if configured else sandbox_process(_demo_sandbox(demand, scale, orders)) as url:
             if url:
                 console.print(f"No shops.yaml: a sandbox shop runs at {url}")
