@@ -217,7 +217,7 @@ def ages(changes: int, silences: int, console: Console) -> dict[str, float]:
 
 def idling(minutes: float, console: Console) -> dict[str, float]:
     """What everything under order-pipeline dev costs while nothing changes."""
-    figures = {}
+    figures: dict[str, float] = {}
     table = Table(title=f"nothing changes for {minutes:g} minutes, everything under dev")
     columns = {
         "shops": "idle_shops",

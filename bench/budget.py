@@ -87,7 +87,7 @@ def _work(database_url: str, sandbox_url: str, calls_per_minute: int, seconds: f
                 trips.append(attempted)
             return execute(*arguments, attempted=attempted)
 
-        budget.acquire, side.execute = timed, counted  # type: ignore[union-attr, method-assign]
+        budget.acquire, side.execute = timed, counted  # type: ignore[union-attr, method-assign, assignment]
         print("ready", flush=True)
         sys.stdin.readline()
         over_at = time.monotonic() + seconds

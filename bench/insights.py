@@ -100,9 +100,9 @@ def accuracy(its: Store, short: str, console: Console) -> Figures:
         f"four times the last week {rule:.3f}"
     )
     names = {"wape": "wape", "bias": "bias", "coverage": "coverage", "pinball": "pinball"}
-    figures: Figures = {f"{name}_{short}": float(every[column]) for name, column in names.items()}
-    figures[f"wape_ratio_{short}"] = float(every["wape"] / every["wape_week_before"])
-    figures[f"long_coverage_{short}"] = float(every["long_coverage"])
+    figures: Figures = {f"{name}_{short}": float(every[column]) for name, column in names.items()}  # type: ignore[arg-type]
+    figures[f"wape_ratio_{short}"] = float(every["wape"] / every["wape_week_before"])  # type: ignore[arg-type]
+    figures[f"long_coverage_{short}"] = float(every["long_coverage"])  # type: ignore[arg-type]
     return figures
 
 

@@ -48,7 +48,7 @@ def complete_journey() -> tuple[pd.DataFrame, pd.DataFrame]:
     # Recorded in UTC; the shoppers lived five hours behind.
     day = (lines["transaction_timestamp"] - pd.Timedelta(hours=5)).dt.normalize()
     sales = lines.assign(sku=lines["product_id"].astype(str), day=day)
-    sales = sales.groupby(["sku", "day"], as_index=False)["quantity"].sum()
+    sales = sales.groupby(["sku", "day"], as_index=False).agg({"quantity": "sum"})
 
     shown = pd.read_parquet(folder / "promotions.parquet")
     stores = shown["store_id"].nunique()
