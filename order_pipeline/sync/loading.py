@@ -24,8 +24,10 @@ from order_pipeline.warehouse.database import in_transaction
 
 Page = TypeVar("Page", OrderPage, RefundPage)
 
-# 1,000 orders a transaction: the merge's fixed cost is shared, and memory stays flat however long the walk is.
-PAGES_PER_BATCH = 10
+# 800 orders a transaction: the merge's fixed cost is shared, and memory stays flat however long the walk is.
+PAGES_PER_BATCH = 8
+# Fetched meanwhile: enough to go on with, and some megabytes each.
+PAGES_AHEAD = 4
 # While the next page is waited for, so few are stored: the database works while the platform does.
 FEWEST_PAGES = 3
 
@@ -102,7 +104,7 @@ def _batches(pages: Iterator[Page]) -> Iterator[tuple[list[Page], bool]]:
 
     What is there by now is stored, so that the storing begins with the first pages and ends soon after the last.
     """
-    ahead: queue.Queue[Page | BaseException | None] = queue.Queue(maxsize=PAGES_PER_BATCH)
+    ahead: queue.Queue[Page | BaseException | None] = queue.Queue(maxsize=PAGES_AHEAD)
     stopped = threading.Event()
 
     def fetch() -> None:
