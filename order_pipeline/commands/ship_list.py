@@ -91,6 +91,9 @@ def take_out(engine: Engine, line_ids: Sequence[int], *, as_json: bool) -> None:
 
 
 def _print(title: str, rows: Sequence[Mapping[str, Any]], printed: Sequence[str], headings: Mapping[str, str]) -> None:
+    if not rows:
+        click.echo(f"{title}.")
+        return
     table = Table(title=title)
     for key in printed:
         table.add_column(headings[key], justify="right" if key == "quantity" else "left", overflow="fold")

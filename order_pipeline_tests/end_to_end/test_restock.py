@@ -118,6 +118,7 @@ def test_a_stop_stays_open_until_its_parcel_was_taken_out_and_status_says_what_t
     assert said("ship-list", "--taken-out", number) == {"taken_out": [{"line_id": stop["line_id"], "was_open": True}]}
     assert "its stop was over before" in say("ship-list", "--taken-out", number)
     assert said("ship-list", "--stops")["stops"] == []
+    assert say("ship-list", "--stops") == "0 lines must be taken out.\n"
     assert counts() == (1, 1, 1, 0, 0)
     # A look at the lists afterwards does not raise it again.
     assert stop_shipments(engine, SHOP) == ()
