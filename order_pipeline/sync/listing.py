@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from functools import partial
+from threading import Event
 
 from sqlalchemy import Connection, Engine
 
@@ -60,9 +61,11 @@ def list_history_days(access: ShopAccess, engine: Engine, days: Sequence[date], 
     calls_before = access.calls.total
     watermark = in_transaction(engine, lambda connection: begin_watermark(connection, access.shop.id, now - SETTLE_LAG))
 
+    stopped = Event()
+
     def load(day: date) -> Listing:
         started = time.monotonic()
-        walk = _created_on(access, day, now)
+        walk = _created_on(access, day, now, stopped)
         loaded = load_window(access, engine, partial(_store, HISTORY), walk)
         return listing_of(access, walk.window, loaded, loaded.pages, started, watermark, now)
 
@@ -70,6 +73,8 @@ def list_history_days(access: ShopAccess, engine: Engine, days: Sequence[date], 
         try:
             listings = list(pool.map(load, days))
         except BaseException:
+            # The other days end after the page they are at, not after the day.
+            stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
     if listings:
@@ -79,11 +84,17 @@ def list_history_days(access: ShopAccess, engine: Engine, days: Sequence[date], 
     return listings
 
 
-def _created_on(access: ShopAccess, day: date, now: datetime) -> Walk[OrderPage]:
+class _StoppedError(Exception):
+    """Another day failed, or the run is to end; nobody hears of it."""
+
+
+def _created_on(access: ShopAccess, day: date, now: datetime, stopped: Event) -> Walk[OrderPage]:
     order_ids: set[str] = set()
 
     def pages_of(window: Window) -> Iterator[OrderPage]:
         for page in access.platform.created_orders(window):
+            if stopped.is_set():
+                raise _StoppedError
             order_ids.update(order.order_id for order in page.orders)
             yield page
 

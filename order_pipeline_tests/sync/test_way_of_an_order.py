@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from order_pipeline.sandbox.faults import Fault
 from order_pipeline.sync.due import due_work
 from order_pipeline.sync.enrichment import drain
-from order_pipeline.sync.listing import list_changes, list_history
+from order_pipeline.sync.listing import list_changes, list_history, list_history_days
 from order_pipeline.sync.shops import ShopsFailedError, for_each_shop
 from order_pipeline.sync.windows import SETTLE_LAG, day_of
 from order_pipeline.traffic.errors import AuthorizationError, MalformedAnswerError, TransientError
@@ -139,6 +139,29 @@ def test_a_day_is_marked_only_when_it_is_loaded(engine: Engine, play: Play) -> N
     list_history(access, engine, TODAY, access.platform.now())
     with transaction(engine) as connection:
         assert loaded_history_days(connection, SHOP) == {TODAY}
+
+
+def test_of_days_that_are_listed_at_once_the_complete_ones_are_marked_and_a_failure_ends_all(
+    engine: Engine, play: Play
+) -> None:
+    access = play.access(10)
+    now = access.platform.now()
+    days = [TODAY - timedelta(days=back) for back in range(6, -1, -1)]
+    # Some pages come before it strikes, and it outlasts the retries of every day that is at work.
+    play.marketplace.faults.switch_on(Fault(name="http_error", method="taobao.trades.sold.get", rate=0.7, seed=3))
+    with pytest.raises(TransientError):
+        list_history_days(access, engine, days, now)
+    with transaction(engine) as connection:
+        assert loaded_history_days(connection, SHOP) != set(days)
+    play.marketplace.faults.clear()
+    before = access.calls.total
+    listings = list_history_days(access, engine, days, now)
+    assert sum(listing.calls for listing in listings) == access.calls.total - before
+    assert sum(listing.stored.listed for listing in listings) >= 300
+    with transaction(engine) as connection:
+        assert loaded_history_days(connection, SHOP) == set(days)
+    drain(access, engine)
+    assert proof(engine, access, play.server.url).equal
 
 
 @pytest.mark.parametrize("fault", ["html", "empty_body", "truncated"])
