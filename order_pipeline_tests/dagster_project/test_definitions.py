@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from sqlalchemy import Engine
 
 from order_pipeline.assets.columns import COLUMNS_FILE, table_of
@@ -127,6 +128,14 @@ def test_jobs_schedules_and_sensors_are_described_and_on() -> None:
     sensor = defs.resolve_sensor_def("orders_sensor")
     assert sensor.description
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+def test_layers_of_retries_do_not_multiply() -> None:
+    """A call has its own; a failed run is asked for again by its sensor, or by its tags where no sensor does."""
+    for key in defs.resolve_asset_graph().executable_asset_keys:
+        assert defs.resolve_assets_def(key).op.retry_policy is None, key
+    run_retries = yaml.safe_load((ROOT / "dagster.yaml").read_text())["run_retries"]
+    assert run_retries["retry_on_asset_or_op_failure"] is False
 
 
 def test_nightly_checks_run_at_the_close_and_not_with_every_pass() -> None:
