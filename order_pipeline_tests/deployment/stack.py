@@ -224,7 +224,7 @@ class Stack:
             command, user = self._postgres(home)
         elif name == "redis":
             command += ["--port", str(self.port("redis")), "--bind", LOOPBACK]
-        elif command[0] == "celery":
+        elif "celery" in command:
             # Several containers have several host names.
             command += ["--hostname", f"celery@{name}"]
         with (self.folder / f"{name}.log").open("ab") as log:
