@@ -30,7 +30,7 @@ DAYS = 90 if ORDERS >= 100_000 else 12
 LARGEST_MB = 300
 # The allocator, and the book of calls, which ends at 20 MB (measured: 6 MB for 1,500 orders, 16 MB for 20,000, about 30
 # for 100,000, 50 for 500,000). Orders that were kept would be 15 KB each: 20 MB for 1,500, and 7 GB for 500,000.
-LARGEST_GROWTH_MB = min(15 + ORDERS / 2_000, 70)
+LARGEST_GROWTH_MB = min(15 + ORDERS / 2_000, 55)
 
 CONTAINER_MB = 512
 # Version 1 of control groups, which has the memory in a tree of its own, and version 2.
