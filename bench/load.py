@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
-from bench.stage import Stage, Stopwatch, opened
+from bench.stage import Stage, Stopwatch, opened, peak_memory_mb
 from order_pipeline.sync.enrichment import drain
 from order_pipeline.sync.listing import list_history_days
 from order_pipeline.sync.windows import day_of, due_history_days
@@ -35,12 +35,12 @@ def main(what: str, database_url: str, sandbox_url: str, days: int) -> dict[str,
         with transaction(engine) as connection:
             column = "detail_modified_at" if what == "details" else "*"
             orders = connection.execute(text(f"SELECT count({column}) FROM core.orders")).scalar()
-    peak = resource.getrusage(resource.RUSAGE_SELF)
+    used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "orders": int(orders or 0),
         "seconds": seconds,
-        "cpu_seconds": peak.ru_utime + peak.ru_stime,
-        "peak_mb": peak.ru_maxrss / 1024,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "peak_mb": peak_memory_mb(),
         "calls": access.calls.total,
     }
 

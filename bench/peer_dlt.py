@@ -13,10 +13,10 @@ import hashlib
 import hmac
 import json
 import os
-import resource
 import sys
 import time
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -109,7 +109,7 @@ def load(
         "changed": changed,
         "seconds": seconds,
         "cpu_seconds": time.process_time() - cpu,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024,
     }
 
 

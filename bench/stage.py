@@ -166,6 +166,15 @@ def in_own_process(module: str, *arguments: str) -> dict[str, float]:
     return result
 
 
+def peak_memory_mb() -> float:
+    """Return the most memory this process has had, in MB.
+
+    Not ru_maxrss: a process that is started begins with that of the one that starts it.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 class Stopwatch:
     """Seconds since it was made, on a clock that never jumps."""
 

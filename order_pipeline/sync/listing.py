@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
-from functools import partial
 from threading import Event
 
 from sqlalchemy import Connection, Engine
@@ -19,7 +18,7 @@ from order_pipeline.platforms.protocol import OrderPage, Window
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.loading import Listing, Walk, listing_of, load_window
 from order_pipeline.sync.silence import suspected_silence
-from order_pipeline.sync.storing import Stored, store_list_pages
+from order_pipeline.sync.storing import order_lists
 from order_pipeline.sync.windows import (
     SETTLE_LAG,
     changed_window,
@@ -55,8 +54,8 @@ def list_history_days(access: ShopAccess, engine: Engine, days: Sequence[date], 
     The increment watermark begins there, before the first such load. Some days are loaded at once: each waits for the
     platform and for the database most of its time.
 
-    Raises CallError when the platform does not answer, DatabaseUnreachableError without the warehouse; what was
-    stored by then stays, and a day that is not complete is not marked as loaded.
+    Raises CallError when the platform does not answer, DatabaseUnreachableError without the warehouse; days that are
+    complete by then stay, and of the others only raw pages are stored.
     """
     calls_before = access.calls.total
     watermark = in_transaction(engine, lambda connection: begin_watermark(connection, access.shop.id, now - SETTLE_LAG))
@@ -66,7 +65,7 @@ def list_history_days(access: ShopAccess, engine: Engine, days: Sequence[date], 
     def load(day: date) -> Listing:
         started = time.monotonic()
         walk = _created_on(access, day, now, stopped)
-        loaded = load_window(access, engine, partial(_store, HISTORY), walk)
+        loaded = load_window(access, engine, order_lists(access, HISTORY), walk)
         return listing_of(access, walk.window, loaded, loaded.pages, started, watermark, now)
 
     with ThreadPoolExecutor(DAYS_AT_ONCE, thread_name_prefix="list-history") as pool:
@@ -142,9 +141,5 @@ def list_changes(
             move_watermark(connection, access.shop.id, moved)
 
     walk = Walk(window, pages_of, finish)
-    loaded = load_window(access, engine, partial(_store, INCREMENTS), walk)
+    loaded = load_window(access, engine, order_lists(access, INCREMENTS), walk)
     return listing_of(access, window, loaded, access.calls.total - calls_before, started, moved, now)
-
-
-def _store(channel: str, connection: Connection, access: ShopAccess, pages: Sequence[OrderPage]) -> Stored:
-    return store_list_pages(connection, access, channel, pages)

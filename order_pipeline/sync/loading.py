@@ -1,35 +1,45 @@
-"""A window of a list, stored batch by batch while the next pages are fetched.
+"""A window of a list: staged batch by batch while the next pages are fetched, and merged in one transaction.
 
 Belongs here: batches, their transactions, the report. Not here: which windows (listing.py, refund_listing.py), the
-rows (storing.py).
+rows (storing.py), the tables in which they wait (warehouse/staging.py).
 """
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple
 
-from sqlalchemy import Connection, Engine
+import psycopg2
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
-from order_pipeline.platforms.protocol import OrderPage, RefundPage, Window
+from order_pipeline.platforms.protocol import Window
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.storing import Stored, store_call_log
+from order_pipeline.sync.storing import ListStore, Page, Stored, store_call_log
 from order_pipeline.traffic.call_log import Call
-from order_pipeline.warehouse.database import in_transaction
+from order_pipeline.warehouse.database import (
+    DatabaseUnreachableError,
+    in_transaction,
+    is_passing,
+    session,
+    unreachable,
+)
 
-Page = TypeVar("Page", OrderPage, RefundPage)
+logger = logging.getLogger(__name__)
 
-# 800 orders a transaction: the merge's fixed cost is shared, and memory stays flat however long the walk is.
+# 800 orders a transaction: its fixed cost is shared, and memory stays flat however long the walk is.
 PAGES_PER_BATCH = 8
 # Fetched meanwhile: enough to go on with, and some megabytes each.
 PAGES_AHEAD = 4
-# While the next page is waited for, so few are stored: the database works while the platform does.
+# While the next page is waited for, so few are staged: the database works while the platform does.
 FEWEST_PAGES = 3
+# A session that ends takes along what it staged, and the window is walked again. Who loses five has other worries.
+MOST_WALKS = 5
 
 
 class Listing(NamedTuple):
@@ -50,7 +60,7 @@ class Listing(NamedTuple):
 
 
 class Walk(NamedTuple, Generic[Page]):
-    """A window to load, what walks it, and what is done in the transaction that stores its last page.
+    """A window to load, what walks it (from its beginning, each time), and what is done in the merge's transaction.
 
     None: there is nothing to walk.
     """
@@ -67,36 +77,59 @@ class Loaded(NamedTuple):
     stored: Stored = Stored()
 
 
-def load_window(
+def load_window(access: ShopAccess, engine: Engine, store: ListStore[Page], walk: Walk[Page]) -> Loaded:
+    """Walk a window and store all of it in one transaction: a reader sees it whole or not at all.
+
+    Pages are staged while the next ones are fetched, so nothing is locked while the platform is waited for. When the
+    database stumbles the window is walked again, since what was staged is gone with the session.
+
+    Raises CallError when the platform does not answer, DatabaseUnreachableError without the warehouse; of the window
+    only raw pages are stored then.
+    """
+    if walk.window is None:
+        return Loaded()
+    calls: list[Call] = []
+    for is_last_walk in (*[False] * (MOST_WALKS - 1), True):
+        try:
+            return _load(access, engine, store, walk.pages(walk.window), walk.finish, calls)
+        except (DBAPIError, psycopg2.Error, DatabaseUnreachableError) as error:
+            if not is_passing(error):
+                raise
+            if is_last_walk:
+                raise unreachable(engine, error) from error
+            logger.warning("the warehouse stumbled (%s); walking the window again", str(error).strip().splitlines()[0])
+        # As long as it takes it to come back.
+        in_transaction(engine, lambda connection: connection.execute(text("SELECT 1")))
+    raise AssertionError("the last walk returns or raises")
+
+
+def _load(
     access: ShopAccess,
     engine: Engine,
-    store: Callable[[Connection, ShopAccess, Sequence[Page]], Stored],
-    walk: Walk[Page],
+    store: ListStore[Page],
+    pages: Iterator[Page],
+    finish: Callable[[Connection], None],
+    calls: list[Call],
 ) -> Loaded:
-    """Walk a window and store it in batches, while its next pages are fetched."""
+    # ``calls``: those that are not in the call log yet, also of walks before this one.
     loaded = Loaded()
-    if walk.window is None:
-        return loaded
-    for batch, is_last in _batches(walk.pages(walk.window)):
-        work = partial(_store, store, access, batch, access.calls.drain(), walk.finish if is_last else None)
-        stored = Stored(*map(sum, zip(loaded.stored, in_transaction(engine, work), strict=True)))
-        loaded = Loaded(loaded.pages + len(batch), stored)
+    rows = 0
+    with session(engine) as connection:
+        for batch, is_last in _batches(pages):
+            calls += access.calls.drain()
+            with connection.begin():
+                if not loaded.pages:
+                    store.begin(connection)
+                staged = store.stage(connection, batch)
+                rows += staged.rows
+                stored = Stored(*map(sum, zip(loaded.stored, staged.stored, strict=True)))
+                if is_last:
+                    stored = stored._replace(changed=stored.changed + store.merge(connection, rows))
+                    finish(connection)
+                store_call_log(connection, calls)
+            calls.clear()
+            loaded = Loaded(loaded.pages + len(batch), stored)
     return loaded
-
-
-def _store(
-    store: Callable[[Connection, ShopAccess, Sequence[Page]], Stored],
-    access: ShopAccess,
-    batch: Sequence[Page],
-    calls: Sequence[Call],
-    finish: Callable[[Connection], None] | None,
-    connection: Connection,
-) -> Stored:
-    stored = store(connection, access, batch)
-    store_call_log(connection, calls)
-    if finish:
-        finish(connection)
-    return stored
 
 
 def _batches(pages: Iterator[Page]) -> Iterator[tuple[list[Page], bool]]:

@@ -15,11 +15,9 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
-from order_pipeline.platforms.protocol import RefundPage
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.loading import Listing, Walk, listing_of, load_window
-from order_pipeline.sync.refund_storing import store_refund_pages
-from order_pipeline.sync.storing import Stored
+from order_pipeline.sync.refund_storing import refund_lists
 from order_pipeline.sync.windows import HISTORY_DAYS, changed_window, moved_watermark
 from order_pipeline.warehouse.database import in_transaction
 from order_pipeline.warehouse.watermarks import REFUND_CHANGES, begin_watermark, move_watermark
@@ -56,8 +54,8 @@ def list_refunds(
 
     With ``last``, those of every day up to and with it, in one window.
 
-    Raises CallError when the platform does not answer, DatabaseUnreachableError without the warehouse; what was stored
-    by then stays, and the watermark does too.
+    Raises CallError when the platform does not answer, DatabaseUnreachableError without the warehouse; of the window
+    only raw pages are stored then, and the watermark stays.
     """
     started = time.monotonic()
     calls_before = access.calls.total
@@ -71,7 +69,9 @@ def list_refunds(
     def finish(connection: Connection) -> None:
         move_watermark(connection, access.shop.id, moved, REFUND_CHANGES)
 
-    loaded = load_window(access, engine, _store, Walk(window, access.platform.changed_refunds, finish))
+    loaded = load_window(
+        access, engine, refund_lists(access, REFUND_CHANGES), Walk(window, access.platform.changed_refunds, finish)
+    )
     return listing_of(access, window, loaded, access.calls.total - calls_before, started, moved, now)
 
 
@@ -94,7 +94,3 @@ def consecutive(days: Sequence[date]) -> Sequence[date]:
     """Return the first of these days (oldest first) and those that follow it without a gap. Pure."""
     count = next((number for number, day in enumerate(days) if day != days[0] + timedelta(days=number)), len(days))
     return days[:count]
-
-
-def _store(connection: Connection, access: ShopAccess, pages: Sequence[RefundPage]) -> Stored:
-    return store_refund_pages(connection, access, REFUND_CHANGES, pages)

@@ -7,42 +7,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
 
 from sqlalchemy import Connection
 
 from order_pipeline.platforms.protocol import Refund, RefundDetail, RefundPage
 from order_pipeline.sync.access import ShopAccess
-from order_pipeline.sync.storing import Stored, StoredDetails, quarantined, raw_page
+from order_pipeline.sync.storing import ListStore, Staged, Stored, StoredDetails, quarantined, raw_page
 from order_pipeline.warehouse.copying import as_json
 from order_pipeline.warehouse.merging import Refused, Source
 from order_pipeline.warehouse.quarantine import QuarantinedRecord, quarantine, settle_loaded
 from order_pipeline.warehouse.raw import store_pages
-from order_pipeline.warehouse.refunds import REFUND_COLUMNS, RefundRow, merge_refunds
+from order_pipeline.warehouse.refunds import (
+    REFUND_COLUMNS,
+    RefundRow,
+    begin_refunds,
+    merge_refunds,
+    merge_staged_refunds,
+    stage_refunds,
+)
 from order_pipeline.warehouse.subjects import REFUNDS
-from order_pipeline.warehouse.worklist import Said, say_changed
+from order_pipeline.warehouse.worklist import Said, say_changed, say_staged
 
 REFUND_DETAIL = "refund detail"
 
 _values = attrgetter(*REFUND_COLUMNS)
 
 
-def store_refund_pages(connection: Connection, access: ShopAccess, channel: str, pages: Sequence[RefundPage]) -> Stored:
-    """Store pages of a list: raw first, then the refunds where newer, the worklist, and what could not be read.
+def refund_lists(access: ShopAccess, channel: str) -> ListStore[RefundPage]:
+    """Return how pages of refunds that come by that channel are stored: the refunds where newer, and the worklist.
 
     A record that could not be read goes on the worklist too where its id is known: its details may be fine.
     """
+    return ListStore(begin_refunds, partial(_stage_pages, access, channel), partial(_merge_staged, channel))
+
+
+def _stage_pages(access: ShopAccess, channel: str, connection: Connection, pages: Sequence[RefundPage]) -> Staged:
     shop = access.shop
     store_pages(connection, shop.id, shop.platform, channel, [raw_page(page.answer, page.window) for page in pages])
     rows = [refund_row(refund, page.answer.sent_at) for page in pages for refund in page.refunds]
-    refused = merge_refunds(connection, shop.id, shop.platform, Source.LIST, rows)
+    staged = stage_refunds(connection, shop.id, shop.platform, Source.LIST, rows)
     rejected = [quarantined(record, page.answer) for page in pages for record in page.rejected]
-    rejected += [_refused(held) for held in refused]
+    rejected += [_refused(held) for held in staged.refused]
     quarantine(connection, shop.id, shop.platform, channel, rejected, subject=REFUNDS)
-    said = [Said(refund.refund_id, refund.modified_at) for page in pages for refund in page.refunds]
-    said += [Said(held.refund_id, held.modified_at or held.sent_at) for held in rejected if held.refund_id]
+    said = [Said(held.refund_id, held.modified_at or held.sent_at) for held in rejected if held.refund_id]
     changed = say_changed(connection, shop.id, channel, said, subject=REFUNDS)
-    return Stored(sum(len(page.refunds) + len(page.rejected) for page in pages), changed, len(rejected))
+    listed = sum(len(page.refunds) + len(page.rejected) for page in pages)
+    return Staged(Stored(listed, changed, len(rejected)), staged.rows)
+
+
+def _merge_staged(channel: str, connection: Connection, rows: int) -> int:
+    merge_staged_refunds(connection, Source.LIST, rows)
+    return say_staged(connection, channel, subject=REFUNDS)
 
 
 def store_refund_details(connection: Connection, access: ShopAccess, details: Sequence[RefundDetail]) -> StoredDetails:

@@ -129,7 +129,7 @@ def _merge(connection: Connection, held: HeldRecord, source: Source, record: Ord
     """Merge a record like any other; return why the warehouse refused it, if it did."""
     if isinstance(record, Order):
         row = values_row(record, held.sent_at)
-        refused = merge_orders(connection, held.shop_id, held.platform, source, [row]).refused
+        refused = merge_orders(connection, held.shop_id, held.platform, source, [row])
         return refused[0].reason if refused else None
     refunds = merge_refunds(connection, held.shop_id, held.platform, source, [refund_row(record, held.sent_at)])
     return refunds[0].reason if refunds else None

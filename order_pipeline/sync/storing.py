@@ -6,23 +6,41 @@ fetch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
-from order_pipeline.platforms.protocol import Answer, Order, OrderDetail, OrderPage, RejectedRecord, Window
+from order_pipeline.platforms.protocol import Answer, Order, OrderDetail, OrderPage, RefundPage, RejectedRecord, Window
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.traffic.call_log import Call
 from order_pipeline.warehouse.calls import CallRow, store_calls
 from order_pipeline.warehouse.merging import Refused, Source
-from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, merge_orders
+from order_pipeline.warehouse.orders import (
+    ITEM_COLUMNS,
+    ORDER_COLUMNS,
+    OrderRow,
+    begin_orders,
+    merge_orders,
+    merge_staged_orders,
+    stage_orders,
+)
 from order_pipeline.warehouse.quarantine import QuarantinedRecord, quarantine, settle_loaded
 from order_pipeline.warehouse.raw import RawPage, store_pages
 from order_pipeline.warehouse.receivers import PERSONAL_COLUMNS, ReceiverRow, store_receivers
-from order_pipeline.warehouse.worklist import Said, Shown, contradicted, say_anyway, say_changed
+from order_pipeline.warehouse.worklist import (
+    Said,
+    Shown,
+    contradicted_by_staged,
+    say_anyway,
+    say_changed,
+    say_staged,
+)
+
+Page = TypeVar("Page", OrderPage, RefundPage)
 
 DETAIL = "detail"
 
@@ -39,6 +57,25 @@ class Stored(NamedTuple):
     quarantined: int = 0
 
 
+class Staged(NamedTuple):
+    """What pages brought, and how many rows of theirs wait for the merge."""
+
+    stored: Stored
+    rows: int
+
+
+class ListStore(NamedTuple, Generic[Page]):
+    """How pages of a list are stored, on one connection: begin; stage them in some transactions; merge them in one.
+
+    ``stage`` commits raw pages and quarantine; what readers see changes with ``merge`` only, which is told how many
+    rows are staged and returns how many changes were news.
+    """
+
+    begin: Callable[[Connection], None]
+    stage: Callable[[Connection, Sequence[Page]], Staged]
+    merge: Callable[[Connection, int], int]
+
+
 class StoredDetails(NamedTuple):
     """What details brought: records loaded, records quarantined, and why the warehouse refused one, by id."""
 
@@ -47,31 +84,33 @@ class StoredDetails(NamedTuple):
     refused: dict[str, str]
 
 
-def store_list_pages(connection: Connection, access: ShopAccess, channel: str, pages: Sequence[OrderPage]) -> Stored:
-    """Store pages of a list: raw first, then the orders where newer, the worklist, and what could not be read.
+def order_lists(access: ShopAccess, channel: str) -> ListStore[OrderPage]:
+    """Return how pages of orders that come by that channel are stored: the orders where newer, and the worklist.
 
     A record that could not be read goes on the worklist too where its id is known: its details may be fine.
     """
+    merge = partial(_merge_staged, access.shop.id, channel)
+    return ListStore(begin_orders, partial(_stage_pages, access, channel), merge)
+
+
+def _stage_pages(access: ShopAccess, channel: str, connection: Connection, pages: Sequence[OrderPage]) -> Staged:
     shop = access.shop
     store_pages(connection, shop.id, shop.platform, channel, [raw_page(page.answer, page.window) for page in pages])
-    refused, known = merge_orders(
-        connection,
-        shop.id,
-        shop.platform,
-        Source.LIST,
-        [order_row(order, page.answer) for page in pages for order in page.orders],
-    )
+    rows = [order_row(order, page.answer) for page in pages for order in page.orders]
+    staged = stage_orders(connection, shop.id, shop.platform, Source.LIST, rows)
     rejected = [quarantined(record, page.answer) for page in pages for record in page.rejected]
-    rejected += [_refused(held) for held in refused]
+    rejected += [_refused(held) for held in staged.refused]
     quarantine(connection, shop.id, shop.platform, channel, rejected)
-    said = [Said(order.order_id, order.modified_at) for page in pages for order in page.orders]
-    said += [Said(held.order_id, held.modified_at or held.sent_at) for held in rejected if held.order_id]
+    said = [Said(held.order_id, held.modified_at or held.sent_at) for held in rejected if held.order_id]
     changed = say_changed(connection, shop.id, channel, said)
-    # What was let in just now is no detail any more.
-    known_ids = frozenset(known)
-    shown = [each for each in shown_by(pages) if each.order_id in known_ids]
-    changed += say_anyway(connection, shop.id, channel, contradicted(connection, shop.id, shown))
-    return Stored(sum(len(page.orders) + len(page.rejected) for page in pages), changed, len(rejected))
+    listed = sum(len(page.orders) + len(page.rejected) for page in pages)
+    return Staged(Stored(listed, changed, len(rejected)), staged.rows)
+
+
+def _merge_staged(shop_id: str, channel: str, connection: Connection, rows: int) -> int:
+    merge_staged_orders(connection, Source.LIST, rows)
+    changed = say_staged(connection, channel)
+    return changed + say_anyway(connection, shop_id, channel, contradicted_by_staged(connection, shop_id))
 
 
 def shown_by(pages: Sequence[OrderPage]) -> list[Shown]:
@@ -105,7 +144,7 @@ def store_details(connection: Connection, access: ShopAccess, details: Sequence[
         DETAIL,
         [raw_page(detail.answer, None, order_id=detail.record_id) for detail in details],
     )
-    refused, _ = merge_orders(
+    refused = merge_orders(
         connection, shop.id, shop.platform, Source.DETAIL, [order_row(order, answer) for order, answer in orders]
     )
     store_receivers(connection, shop.id, [row for detail in details if (row := _receiver_row(detail))])

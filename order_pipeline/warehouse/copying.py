@@ -34,15 +34,19 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
         cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", io.StringIO(body))
 
 
-def staging_table(connection: Connection, name: str, like: str, extra_columns: str = "") -> str:
+def staging_table(
+    connection: Connection, name: str, like: str, extra_columns: str = "", *, over_transactions: bool = False
+) -> str:
     """Make (once a session) an empty temporary table with the columns of another one, and return its name.
 
-    Its rows go with the transaction. A session's own table costs no catalogue writes after the first time.
+    Its rows go with the transaction, or ``over_transactions`` with the session. A session's own table costs no
+    catalogue writes after the first time.
     """
     connection.execute(
         text(
             f"CREATE TEMP TABLE IF NOT EXISTS {name} "
-            f"(LIKE {like} INCLUDING DEFAULTS{', ' + extra_columns if extra_columns else ''}) ON COMMIT DELETE ROWS"
+            f"(LIKE {like} INCLUDING DEFAULTS{', ' + extra_columns if extra_columns else ''})"
+            f"{'' if over_transactions else ' ON COMMIT DELETE ROWS'}"
         )
     )
     return name

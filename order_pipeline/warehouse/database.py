@@ -57,16 +57,26 @@ def connect(url: str, *, application_name: str = "order_pipeline") -> Engine:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """Open a connection in one transaction: all of the block lands, or nothing.
+def session(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for several transactions that need the same session.
 
     Raises DatabaseUnreachableError when no connection can be had.
     """
     try:
         connection = engine.connect()
     except OperationalError as error:
-        raise DatabaseUnreachableError("the warehouse", "ORDER_PIPELINE_DATABASE_URL", engine, error) from error
-    with connection, connection.begin():
+        raise unreachable(engine, error) from error
+    with connection:
+        yield connection
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Open a connection in one transaction: all of the block lands, or nothing.
+
+    Raises DatabaseUnreachableError when no connection can be had.
+    """
+    with session(engine) as connection, connection.begin():
         yield connection
 
 
@@ -111,7 +121,12 @@ def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
     except (DBAPIError, psycopg2.Error) as error:
         if not is_passing(error):
             raise
-        raise DatabaseUnreachableError("the warehouse", "ORDER_PIPELINE_DATABASE_URL", engine, error) from error
+        raise unreachable(engine, error) from error
+
+
+def unreachable(engine: Engine, error: Exception) -> DatabaseUnreachableError:
+    """Return what to raise where the warehouse does not come back."""
+    return DatabaseUnreachableError("the warehouse", "ORDER_PIPELINE_DATABASE_URL", engine, error)
 
 
 def is_passing(error: BaseException) -> bool:

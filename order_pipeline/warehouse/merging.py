@@ -42,29 +42,35 @@ GUARDS = {
 }
 
 
-def merge_but_refused(
-    connection: Connection, rows: Sequence[Row], merge: Callable[[Sequence[Row]], None]
-) -> list[Refused[Row]]:
-    """Merge all rows but those that Postgres refuses, which are returned with its reason.
+class Staged(NamedTuple, Generic[Row]):
+    """How many rows were staged, and those that Postgres would not take."""
 
-    The others land, in the caller's transaction.
+    rows: int
+    refused: list[Refused[Row]]
+
+
+def stage_but_refused(
+    connection: Connection, rows: Sequence[Row], copy: Callable[[Sequence[Row]], None]
+) -> Staged[Row]:
+    """Stage all rows but those that Postgres refuses, which are returned with its reason.
+
+    Staging tables are of the types of the real ones, so what they take those take.
     """
     if not rows:
-        return []
+        return Staged(0, [])
     try:
         with connection.begin_nested():
-            merge(rows)
+            copy(rows)
     # COPY goes past SQLAlchemy, so its errors come from the driver as they are.
     except (DataError, IntegrityError, psycopg2.DataError, psycopg2.IntegrityError) as error:
         if len(rows) == 1:
             reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            return [Refused(rows[0], f"refused by the warehouse: {reason}")]
+            return Staged(0, [Refused(rows[0], f"refused by the warehouse: {reason}")])
         half = len(rows) // 2
-        return [
-            *merge_but_refused(connection, rows[:half], merge),
-            *merge_but_refused(connection, rows[half:], merge),
-        ]
-    return []
+        first = stage_but_refused(connection, rows[:half], copy)
+        second = stage_but_refused(connection, rows[half:], copy)
+        return Staged(first.rows + second.rows, first.refused + second.refused)
+    return Staged(len(rows), [])
 
 
 def holds_version(

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from order_pipeline.warehouse.copying import copy_rows, staging_table
-from order_pipeline.warehouse.merging import GUARDS, Refused, Source, merge_but_refused
+from order_pipeline.warehouse.copying import copy_rows
+from order_pipeline.warehouse.merging import GUARDS, Refused, Source, Staged, stage_but_refused
+from order_pipeline.warehouse.staging import begin_staging, drop_superseded
+from order_pipeline.warehouse.subjects import ORDERS
 
 ORDER_COLUMNS = (
     "order_id", "status", "type", "created_at", "paid_at", "shipped_at", "ended_at", "modified_at", "payment",
@@ -42,60 +44,67 @@ class OrderRow(NamedTuple):
         return str(self.order[0])
 
 
-class MergedOrders(NamedTuple):
-    """Which rows Postgres refused, and of which orders the tables held as new a version already."""
-
-    refused: list[Refused[OrderRow]]
-    known: list[str]
-
-
 def merge_orders(
     connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]
-) -> MergedOrders:
+) -> list[Refused[OrderRow]]:
     """Merge versions of orders: any order and number of deliveries ends in the same tables.
 
     ``merging.GUARDS`` lets only newer versions in; the lines follow their order. Rows that Postgres refuses are
     returned with its reason; all others land, in the caller's transaction.
     """
-    known: list[str] = []
-
-    def merge(some: Sequence[OrderRow]) -> None:
-        known.extend(_merge(connection, shop_id, platform, source, some))
-
-    return MergedOrders(merge_but_refused(connection, rows, merge), known)
+    begin_orders(connection)
+    staged = stage_orders(connection, shop_id, platform, source, rows)
+    merge_staged_orders(connection, source, staged.rows)
+    return staged.refused
 
 
-def _merge(connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]) -> list[str]:
-    """Merge rows, and return the orders that were not let in."""
+def begin_orders(connection: Connection) -> None:
+    """Begin to gather versions of orders on this connection; what was left of another time goes."""
+    begin_staging(connection, {ORDERS.staged: ORDERS.table, _STAGED_LINES: "core.order_items"})
+
+
+def stage_orders(
+    connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]
+) -> Staged[OrderRow]:
+    """Put versions of orders beside those that are staged on this connection; return what Postgres refuses."""
     newest: dict[str, OrderRow] = {}
     for row in rows:
         held = newest.get(row.order_id)
         if held is None or _version(held) < _version(row):
             newest[row.order_id] = row
-    # In one order everywhere, so that two loads of orders that overlap cannot deadlock.
-    newest = dict(sorted(newest.items()))
-    staging_table(connection, "staged_order", "core.orders")
-    staging_table(connection, "staged_item", "core.order_items")
-    connection.execute(text("TRUNCATE staged_order, staged_item"))
+    return stage_but_refused(
+        connection, list(newest.values()), lambda some: _copy(connection, shop_id, platform, source, some)
+    )
+
+
+def merge_staged_orders(connection: Connection, source: Source, expected: int) -> None:
+    """Let in what is staged on this connection, in one statement. ``expected``: how many rows that are.
+
+    Raises StagedRowsError when it is something else.
+    """
+    drop_superseded(connection, ORDERS, expected, lines=_STAGED_LINES)
+    connection.execute(_MERGES[source])
+
+
+def _copy(connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]) -> None:
     copy_rows(
         connection,
-        "staged_order",
+        ORDERS.staged,
         ("shop_id", "platform", "source", "sent_at", "detail_modified_at", *ORDER_COLUMNS),
         [
             (
                 shop_id, platform, source.value, row.sent_at,
                 row.order[_MODIFIED] if source is Source.DETAIL else None, *row.order,
             )
-            for row in newest.values()
+            for row in rows
         ],
     )  # fmt: skip
     copy_rows(
         connection,
-        "staged_item",
+        _STAGED_LINES,
         ("shop_id", "order_id", *ITEM_COLUMNS),
-        [(shop_id, order_id, *item) for order_id, row in newest.items() for item in row.items],
+        [(shop_id, row.order_id, *item) for row in rows for item in row.items],
     )
-    return list(connection.execute(_MERGES[source]).scalars())
 
 
 def _version(row: OrderRow) -> tuple[Any, Any]:
@@ -103,6 +112,7 @@ def _version(row: OrderRow) -> tuple[Any, Any]:
 
 
 _MODIFIED = ORDER_COLUMNS.index("modified_at")
+_STAGED_LINES = "staged_item"
 
 
 def _assignment(source: Source) -> Callable[[str], str]:
@@ -121,10 +131,11 @@ def _merge_statement(source: Source) -> Any:
     written = ("platform", "source", "sent_at", "detail_modified_at", *ORDER_COLUMNS[1:])
     columns = ", ".join(("shop_id", "order_id", *written))
     item_columns = ", ".join(("shop_id", "order_id", *ITEM_COLUMNS))
+    # In one order everywhere, so that two loads of orders that overlap cannot deadlock.
     return text(f"""
         WITH applied AS (
             INSERT INTO core.orders AS stored ({columns})
-            SELECT {columns} FROM staged_order
+            SELECT {columns} FROM {ORDERS.staged} ORDER BY order_id
             ON CONFLICT (shop_id, order_id) DO UPDATE
             SET {", ".join(map(_assignment(source), written))}, stored_at = now()
             WHERE {GUARDS[source]}
@@ -132,15 +143,13 @@ def _merge_statement(source: Source) -> Any:
         ), removed AS (
             DELETE FROM core.order_items i USING applied a
             WHERE NOT a.is_new AND i.shop_id = a.shop_id AND i.order_id = a.order_id
-              AND NOT EXISTS (SELECT FROM staged_item s WHERE s.order_id = i.order_id AND s.item_id = i.item_id)
-        ), lines AS (
-            INSERT INTO core.order_items AS stored ({item_columns})
-            SELECT {", ".join(f"s.{column}" for column in ("shop_id", "order_id", *ITEM_COLUMNS))}
-            FROM staged_item s JOIN applied a ON a.order_id = s.order_id
-            ON CONFLICT (shop_id, order_id, item_id) DO UPDATE
-            SET {", ".join(map(_assignment(source), ITEM_COLUMNS[1:]))}
+              AND NOT EXISTS (SELECT FROM {_STAGED_LINES} s WHERE s.order_id = i.order_id AND s.item_id = i.item_id)
         )
-        SELECT order_id FROM staged_order s WHERE NOT EXISTS (SELECT FROM applied a WHERE a.order_id = s.order_id)
+        INSERT INTO core.order_items AS stored ({item_columns})
+        SELECT {", ".join(f"s.{column}" for column in ("shop_id", "order_id", *ITEM_COLUMNS))}
+        FROM {_STAGED_LINES} s JOIN applied a ON a.order_id = s.order_id
+        ON CONFLICT (shop_id, order_id, item_id) DO UPDATE
+        SET {", ".join(map(_assignment(source), ITEM_COLUMNS[1:]))}
     """)
 
 

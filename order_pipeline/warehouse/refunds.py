@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from order_pipeline.warehouse.copying import copy_rows, staging_table
-from order_pipeline.warehouse.merging import GUARDS, Refused, Source, merge_but_refused
+from order_pipeline.warehouse.copying import copy_rows
+from order_pipeline.warehouse.merging import GUARDS, Refused, Source, Staged, stage_but_refused
+from order_pipeline.warehouse.staging import begin_staging, drop_superseded
+from order_pipeline.warehouse.subjects import REFUNDS
 
 REFUND_COLUMNS = (
     "refund_id", "order_id", "item_id", "status", "order_status", "dispute_type", "phase", "good_status",
@@ -45,7 +47,38 @@ def merge_refunds(
     ``merging.GUARDS`` lets only newer versions in. A refund needs no order: it may come first. Rows that Postgres
     refuses are returned with its reason; all others land, in the caller's transaction.
     """
-    return merge_but_refused(connection, rows, lambda some: _merge(connection, shop_id, platform, source, some))
+    begin_refunds(connection)
+    staged = stage_refunds(connection, shop_id, platform, source, rows)
+    merge_staged_refunds(connection, source, staged.rows)
+    return staged.refused
+
+
+def begin_refunds(connection: Connection) -> None:
+    """Begin to gather versions of refunds on this connection; what was left of another time goes."""
+    begin_staging(connection, {REFUNDS.staged: REFUNDS.table})
+
+
+def stage_refunds(
+    connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[RefundRow]
+) -> Staged[RefundRow]:
+    """Put versions of refunds beside those that are staged on this connection; return what Postgres refuses."""
+    newest: dict[str, RefundRow] = {}
+    for row in rows:
+        held = newest.get(row.refund_id)
+        if held is None or (held.refund[_MODIFIED], held.sent_at) < (row.refund[_MODIFIED], row.sent_at):
+            newest[row.refund_id] = row
+    return stage_but_refused(
+        connection, list(newest.values()), lambda some: _copy(connection, shop_id, platform, source, some)
+    )
+
+
+def merge_staged_refunds(connection: Connection, source: Source, expected: int) -> None:
+    """Let in what is staged on this connection, in one statement. ``expected``: how many rows that are.
+
+    Raises StagedRowsError when it is something else.
+    """
+    drop_superseded(connection, REFUNDS, expected)
+    connection.execute(_MERGES[source])
 
 
 def count_refunds(connection: Connection, shop_ids: Sequence[str]) -> int:
@@ -72,35 +105,28 @@ def recent_refunds(connection: Connection, shop_ids: Sequence[str], most: int) -
 _MODIFIED = REFUND_COLUMNS.index("modified_at")
 
 
-def _merge(connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[RefundRow]) -> None:
-    newest: dict[str, RefundRow] = {}
-    for row in rows:
-        held = newest.get(row.refund_id)
-        if held is None or (held.refund[_MODIFIED], held.sent_at) < (row.refund[_MODIFIED], row.sent_at):
-            newest[row.refund_id] = row
-    staging_table(connection, "staged_refund", "core.refunds")
-    connection.execute(text("TRUNCATE staged_refund"))
+def _copy(connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[RefundRow]) -> None:
     copy_rows(
         connection,
-        "staged_refund",
+        REFUNDS.staged,
         ("shop_id", "platform", "source", "sent_at", "detail_modified_at", *REFUND_COLUMNS),
         [
             (
                 shop_id, platform, source.value, row.sent_at,
                 row.refund[_MODIFIED] if source is Source.DETAIL else None, *row.refund,
             )
-            for row in newest.values()
+            for row in rows
         ],
     )  # fmt: skip
-    connection.execute(_MERGES[source])
 
 
 def _merge_statement(source: Source) -> Any:
     written = ("platform", "source", "sent_at", "detail_modified_at", *REFUND_COLUMNS[1:])
     columns = ", ".join(("shop_id", "refund_id", *written))
+    # In one order everywhere, so that two loads of refunds that overlap cannot deadlock.
     return text(f"""
         INSERT INTO core.refunds AS stored ({columns})
-        SELECT {columns} FROM staged_refund
+        SELECT {columns} FROM {REFUNDS.staged} ORDER BY refund_id
         ON CONFLICT (shop_id, refund_id) DO UPDATE
         SET {", ".join(_assignment(source, column) for column in written)}, stored_at = now()
         WHERE {GUARDS[source]}

@@ -13,12 +13,16 @@ from typing import NamedTuple
 
 
 class Subject(NamedTuple):
-    """The names of a subject: of its rows' table, its worklist, and the id that both are found by."""
+    """The names of a subject: of its rows' table, its worklist, the id that both are found by, and where rows wait.
+
+    ``staged``: a session's own table of versions that are to be merged (staging.py).
+    """
 
     name: str
     table: str
     worklist: str
     key: str
+    staged: str
 
     @property
     def one(self) -> str:
@@ -26,6 +30,6 @@ class Subject(NamedTuple):
         return self.name.removesuffix("s")
 
 
-ORDERS = Subject("orders", "core.orders", "sync.pending_order", "order_id")
-REFUNDS = Subject("refunds", "core.refunds", "sync.pending_refund", "refund_id")
+ORDERS = Subject("orders", "core.orders", "sync.pending_order", "order_id", "staged_order")
+REFUNDS = Subject("refunds", "core.refunds", "sync.pending_refund", "refund_id", "staged_refund")
 SUBJECTS = {subject.name: subject for subject in (ORDERS, REFUNDS)}

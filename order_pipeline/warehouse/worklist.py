@@ -36,15 +36,15 @@ class Said(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A list that was asked for at that platform time shows an order in some version."""
+    """A list that was asked for at that platform time (``sent_at``) shows an order in some version."""
 
     order_id: str
-    modified: datetime
+    modified_at: datetime
     status: str
     payment: Decimal | None
     received_payment: Decimal | None
     seller_flag: int | None
-    asked_at: datetime
+    sent_at: datetime
 
 
 class Announced(NamedTuple):
@@ -109,22 +109,32 @@ def say_changed(
         connection,
         staged,
         ("shop_id", subject.key, "seen_modified", "channel"),
-        # In one order everywhere, so that two sayers cannot deadlock.
-        [(shop_id, record_id, modified, channel) for record_id, modified in sorted(newest.items())],
+        [(shop_id, record_id, modified, channel) for record_id, modified in newest.items()],
     )
+    return _say(connection, channel, staged, "seen_modified", subject)
+
+
+def say_staged(connection: Connection, channel: str, *, subject: Subject = ORDERS) -> int:
+    """Say of all records whose versions are staged on this connection (staging.py) that they changed, as said there."""
+    return _say(connection, channel, subject.staged, "modified_at", subject)
+
+
+def _say(connection: Connection, channel: str, staged: str, modified: str, subject: Subject) -> int:
     result = connection.execute(
         text(f"""
             INSERT INTO {subject.worklist} AS held (shop_id, {subject.key}, seen_modified, channel)
-            SELECT s.shop_id, s.{subject.key}, s.seen_modified, s.channel
+            SELECT s.shop_id, s.{subject.key}, s.{modified}, :channel
             FROM {staged} s
             LEFT JOIN {subject.table} o ON o.shop_id = s.shop_id AND o.{subject.key} = s.{subject.key}
-            WHERE o.detail_modified_at IS NULL OR o.detail_modified_at < s.seen_modified
+            WHERE o.detail_modified_at IS NULL OR o.detail_modified_at < s.{modified}
+            -- In one order everywhere, so that two sayers cannot deadlock.
             ORDER BY s.{subject.key}
             ON CONFLICT (shop_id, {subject.key}) DO UPDATE
             SET seen_modified = excluded.seen_modified, channel = excluded.channel, said_at = now(), due_at = now(),
                 attempts = 0, last_problem = NULL
             WHERE excluded.seen_modified > held.seen_modified
-        """)
+        """),
+        {"channel": channel},
     )
     return int(result.rowcount)
 
@@ -219,22 +229,31 @@ def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -
     connection.execute(
         text(
             "CREATE TEMP TABLE IF NOT EXISTS staged_shown "
-            "(order_id text, modified timestamptz, status text, payment numeric, received_payment numeric, "
-            "seller_flag integer, asked_at timestamptz) ON COMMIT DELETE ROWS"
+            "(order_id text, modified_at timestamptz, status text, payment numeric, received_payment numeric, "
+            "seller_flag integer, sent_at timestamptz) ON COMMIT DELETE ROWS"
         )
     )
     connection.execute(text("TRUNCATE staged_shown"))
     copy_rows(connection, "staged_shown", Shown._fields, rows)
+    return _contradicted(connection, shop_id, "staged_shown")
+
+
+def contradicted_by_staged(connection: Connection, shop_id: str) -> list[Said]:
+    """Return the same of the versions of orders that lists showed and that are staged on this connection."""
+    return _contradicted(connection, shop_id, ORDERS.staged)
+
+
+def _contradicted(connection: Connection, shop_id: str, shown: str) -> list[Said]:
     found = connection.execute(
-        text("""
-            SELECT DISTINCT s.order_id, s.modified
-            FROM staged_shown s
+        text(f"""
+            SELECT DISTINCT s.order_id, s.modified_at
+            FROM {shown} s
             JOIN core.orders o ON o.shop_id = :shop_id AND o.order_id = s.order_id
-            WHERE o.source = 'detail' AND o.detail_modified_at = s.modified
+            WHERE o.source = 'detail' AND o.detail_modified_at = s.modified_at
               -- What either does not say is no contradiction.
               AND (o.status <> s.status OR o.payment <> s.payment OR o.received_payment <> s.received_payment
                    OR o.seller_flag <> s.seller_flag)
-              AND o.sent_at < s.asked_at
+              AND o.sent_at < s.sent_at
               AND NOT EXISTS (SELECT FROM sync.pending_order p
                               WHERE p.shop_id = :shop_id AND p.order_id = s.order_id)
         """),

@@ -18,7 +18,7 @@ from order_pipeline.sandbox.settings import SandboxSettings, open_marketplace
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.enrichment import drain
 from order_pipeline.sync.messages import queues_of, read_messages, store_batch
-from order_pipeline.sync.storing import store_list_pages
+from order_pipeline.sync.storing import order_lists
 from order_pipeline.sync.windows import day_of
 from order_pipeline.traffic.errors import CallError
 from order_pipeline.warehouse.database import transaction
@@ -216,8 +216,10 @@ def deliver(engine: Engine, access: ShopAccess, delivery: Delivery) -> None:
             sellers = read_sellers(connection, access.shop.app_key, [SHOP])
         store_batch(queue, sellers, engine, delivery)
     else:
+        lists = order_lists(access, INCREMENTS)
         with transaction(engine) as connection:
-            store_list_pages(connection, access, INCREMENTS, [delivery])
+            lists.begin(connection)
+            lists.merge(connection, lists.stage(connection, [delivery]).rows)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -70,7 +70,7 @@ def order(
 
 def store(engine: Engine, *orders: OrderRow) -> None:
     with transaction(engine) as connection:
-        assert not merge_orders(connection, SHOP, "taobao", Source.DETAIL, orders).refused
+        assert not merge_orders(connection, SHOP, "taobao", Source.DETAIL, orders)
 
 
 def execute(engine: Engine, statement: str, **values: object) -> list[Any]:

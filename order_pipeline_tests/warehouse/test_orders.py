@@ -12,9 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from order_pipeline.warehouse.database import transaction
+from order_pipeline.warehouse.database import session, transaction
 from order_pipeline.warehouse.merging import Source
-from order_pipeline.warehouse.orders import ITEM_COLUMNS, ORDER_COLUMNS, OrderRow, merge_orders
+from order_pipeline.warehouse.orders import (
+    ITEM_COLUMNS,
+    ORDER_COLUMNS,
+    OrderRow,
+    begin_orders,
+    merge_orders,
+    merge_staged_orders,
+    stage_orders,
+)
 
 BASE = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -50,7 +58,7 @@ def tables(engine: Engine) -> tuple[list[Any], list[Any]]:
 
 def merge(engine: Engine, source: Source, *rows: OrderRow) -> list[str]:
     with transaction(engine) as connection:
-        return [held.reason for held in merge_orders(connection, "shop", "taobao", source, rows).refused]
+        return [held.reason for held in merge_orders(connection, "shop", "taobao", source, rows)]
 
 
 def clear(engine: Engine) -> None:
@@ -97,6 +105,46 @@ def test_lines_that_a_newer_version_lacks_are_gone(engine: Engine) -> None:
 def test_the_newest_of_several_versions_in_one_batch_wins(engine: Engine) -> None:
     merge(engine, Source.DETAIL, order_row("1", 2), order_row("1", 7), order_row("1", 5))
     assert tables(engine)[0][0][1] == "at 7"
+
+
+def merge_window(engine: Engine, *batches: Sequence[OrderRow]) -> None:
+    """Stage each batch in a transaction of its own, and merge all of them in another one."""
+    staged = 0
+    with session(engine) as connection:
+        with connection.begin():
+            begin_orders(connection)
+        for batch in batches:
+            with connection.begin():
+                staged += stage_orders(connection, "shop", "taobao", Source.LIST, batch).rows
+        with connection.begin():
+            merge_staged_orders(connection, Source.LIST, staged)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_of_versions_in_several_batches_of_a_window_the_newest_wins_with_just_its_lines(
+    engine: Engine, newest_first: bool
+) -> None:
+    older = [order_row("1", 2, lines=("1", "2")), order_row("2", 1, lines=("8",))]
+    newer = [order_row("1", 7, lines=("2", "3"))]
+    merge_window(engine, *((newer, older) if newest_first else (older, newer)))
+    orders, lines = tables(engine)
+    assert [row[:2] for row in orders] == [("1", "at 7"), ("2", "at 1")]
+    assert lines == [("1", "2", 7, "at 7"), ("1", "3", 7, "at 7"), ("2", "8", 1, "at 1")]
+
+
+def test_the_same_version_in_several_batches_of_a_window_lands_once(engine: Engine) -> None:
+    rows = [order_row(str(number), 3, lines=("1", "2")) for number in range(3)]
+    merge_window(engine, rows, rows[:2], rows)
+    assert len(tables(engine)[0]) == 3
+    assert len(tables(engine)[1]) == 6
+
+
+def test_what_an_earlier_window_left_staged_is_not_merged(engine: Engine) -> None:
+    with session(engine) as connection, connection.begin():
+        begin_orders(connection)
+        stage_orders(connection, "shop", "taobao", Source.LIST, [order_row("1", 1)])
+    merge_window(engine, [order_row("2", 1)])
+    assert [row[0] for row in tables(engine)[0]] == ["2"]
 
 
 def test_a_row_that_postgres_refuses_does_not_stop_the_others(engine: Engine) -> None:

@@ -1,0 +1,63 @@
+"""Versions of records that wait in a session's own tables until one merge lets all of them in.
+
+Belongs here: what orders and refunds share of that. Not here: their columns and merges (orders.py, refunds.py), the
+staging of single statements (copying.py).
+
+A window of a list comes in several transactions, so that nothing is locked and little is held in memory while the
+platform is waited for, and lands in one, so that no reader sees half of it. What a process staged that was killed is
+gone with its session.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from order_pipeline.warehouse.copying import staging_table
+from order_pipeline.warehouse.subjects import Subject
+
+# One number for what one transaction staged: it tells apart versions, and lines of versions, of one record.
+_BATCH = "batch xid8 NOT NULL DEFAULT pg_current_xact_id()"
+
+
+class StagedRowsError(Exception):
+    """The session's tables do not hold what was put there: the connection is not always the same session."""
+
+
+def begin_staging(connection: Connection, tables: dict[str, str]) -> None:
+    """Make this session's staging tables (name to the table they are like), or empty them."""
+    for name, like in tables.items():
+        staging_table(connection, name, like, _BATCH, over_transactions=True)
+    connection.execute(text(f"TRUNCATE {', '.join(tables)}"))
+
+
+def drop_superseded(connection: Connection, subject: Subject, expected: int, *, lines: str | None = None) -> None:
+    """Leave one version of each record in its staging table, the newest, and the lines of just that.
+
+    A record that changes during a walk is on two of its pages. ``expected``: how many rows were staged.
+
+    Raises StagedRowsError when there are others: nothing may be merged then.
+    """
+    rows, records = connection.execute(
+        text(f"SELECT count(*), count(DISTINCT {subject.key}) FROM {subject.staged}")
+    ).one()
+    if rows != expected:
+        raise StagedRowsError(
+            f"merging a window of {subject.name}: {expected} rows were staged, and {rows} are there; a retry helps "
+            "only with connections that keep their session: no pooler in transaction mode before Postgres"
+        )
+    if rows == records:
+        return
+    superseded = f"""
+        DELETE FROM {subject.staged} old USING {subject.staged} new
+        WHERE old.{subject.key} = new.{subject.key}
+          AND (old.modified_at, old.sent_at, old.batch) < (new.modified_at, new.sent_at, new.batch)
+    """
+    if lines is None:
+        connection.execute(text(superseded))
+        return
+    connection.execute(
+        text(f"""
+            WITH old AS ({superseded} RETURNING old.{subject.key}, old.batch)
+            DELETE FROM {lines} line USING old WHERE line.{subject.key} = old.{subject.key} AND line.batch = old.batch
+        """)
+    )
