@@ -1,10 +1,13 @@
--- New and returning buyers by month of their order. buyer_open_uid tells buyers apart without saying who they are.
-SELECT month, count(*) FILTER (WHERE is_first) AS first_orders, count(*) FILTER (WHERE NOT is_first) AS later_orders
+-- First and later orders by day of payment, the last 30 days: buyer_open_uid tells buyers apart without saying who they are.
+SELECT day, count(*) FILTER (WHERE NOT bought_before) AS first_orders,
+       count(*) FILTER (WHERE bought_before) AS later_orders
 FROM (
-    SELECT date_trunc('month', paid_at AT TIME ZONE 'Asia/Shanghai')::date AS month,
-           row_number() OVER (PARTITION BY shop_id, buyer_open_uid ORDER BY paid_at) = 1 AS is_first
-    FROM bi.orders
-    WHERE paid_at IS NOT NULL AND buyer_open_uid IS NOT NULL
+    SELECT (o.paid_at AT TIME ZONE 'Asia/Shanghai')::date AS day,
+           EXISTS (SELECT FROM bi.orders e
+                   WHERE e.shop_id = o.shop_id AND e.buyer_open_uid = o.buyer_open_uid
+                     AND e.paid_at < o.paid_at) AS bought_before
+    FROM bi.orders o
+    WHERE o.shop_id = 'my-shop' AND o.paid_at >= now() - interval '30 days' AND o.buyer_open_uid IS NOT NULL
 ) paid
-GROUP BY month
-ORDER BY month;
+GROUP BY day
+ORDER BY day;
