@@ -27,8 +27,6 @@ from order_pipeline.configuration import DATABASE_URL
 from order_pipeline.platforms.protocol import Window
 from order_pipeline.sync.access import open_shop
 from order_pipeline.sync.enrichment import drain
-from order_pipeline.sync.lanes import FEWEST_LANES
-from order_pipeline.sync.listing import DAYS_AT_ONCE
 from order_pipeline.sync.windows import created_window, due_history_days
 from order_pipeline.traffic.budget import CREDIT_SECONDS
 from order_pipeline.warehouse.database import transaction
@@ -36,6 +34,8 @@ from order_pipeline.warehouse.database import transaction
 DAYS = 5
 BACKFILL_DAYS = 90
 LATENCY_MILLISECONDS = 50
+# Requests that a script without any storing keeps in flight.
+BARE_LISTS, BARE_DETAILS = 3, 8
 # As dagster.yaml has it.
 QUIET = {"python_logs": {"python_log_level": "WARNING"}}
 DETAIL = "taobao.trade.fullinfo.get"
@@ -64,7 +64,7 @@ def against_the_budget(calls_per_minute: int, milliseconds: int, seconds: int, c
 def backfill(orders: int, milliseconds: Sequence[int], console: Console) -> dict[str, float]:
     """A backfill of 90 days, lists and details, against the bare calls it makes, at each of these latencies.
 
-    Bare: the same calls in as many requests and as many at once, read, and put nowhere.
+    Bare: the same calls in as many requests, some at once, read, and put nowhere.
     """
     table = Table(title=f"backfill of {BACKFILL_DAYS} days, {orders:,} orders with details, against its calls alone")
     for heading in ("a call takes", "as Dagster runs, s", "calls", "its calls alone, s", "ratio"):
@@ -104,11 +104,11 @@ def main(what: str, database_url: str, sandbox_url: str, calls_per_minute: int) 
         def ids_of(window: Window) -> list[str]:
             return [order.order_id for page in access.platform.created_orders(window) for order in page.orders]
 
-        with ThreadPoolExecutor(DAYS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(BARE_LISTS) as pool:
             order_ids = [order_id for listed in pool.map(ids_of, windows) for order_id in listed]
         most = access.platform.details_at_once
         requests_of = [order_ids[start : start + most] for start in range(0, len(order_ids), most)]
-        with ThreadPoolExecutor(FEWEST_LANES) as pool:
+        with ThreadPoolExecutor(BARE_DETAILS) as pool:
             list(pool.map(access.platform.orders, requests_of))
         return {"seconds": watch.seconds, "calls": access.calls.total}
     with opened(database_url) as engine:

@@ -33,9 +33,10 @@ from order_pipeline.traffic.errors import AuthorizationError, CallerError, CallE
 from order_pipeline.warehouse.database import in_transaction
 from order_pipeline.warehouse.worklist import Outcome, Pending, settle, take, worker
 
-# What eight lanes fetch in one request of twenty each. A transaction for so many shares its fixed cost, and a crash
-# costs as many calls at most.
-RECORDS_PER_BATCH = 160
+# What a lane fetches in one request. A transaction for what all of them bring shares its fixed cost; a crash costs as
+# many calls, and what changes meanwhile waits for as many, so there is a limit.
+RECORDS_PER_LANE = 20
+MOST_RECORDS_PER_BATCH = 320
 # Three a thread: enough to tell how slowly the platform answers today, and over in a moment.
 RECORDS_TRIED_FIRST = 24
 
@@ -161,7 +162,7 @@ def drain(
         hopeless: CallError | None = None
         calls: list[Call] = []
         pace = _Pace()
-        limit, is_more = RECORDS_TRIED_FIRST, True
+        limit, is_first, is_more = RECORDS_TRIED_FIRST, True, True
         while is_more:
             take_some = partial(take, shop_id=access.shop.id, worker_key=key, limit=limit, subject=stream.subject)
             is_over = hopeless is not None or time.monotonic() - started > longest_seconds
@@ -170,13 +171,14 @@ def drain(
             ahead: Iterator[Fetched] = chain.from_iterable(
                 lanes.map(fetch, in_requests(taken, access.platform.details_at_once, lanes.count))
             )
-            if limit == RECORDS_TRIED_FIRST:
+            if is_first:
                 # How long calls take is known before the many begin.
-                ahead, limit = iter(list(ahead)), RECORDS_PER_BATCH
+                ahead, is_first = iter(list(ahead)), False
             fetched = list(fetching)
             hopeless = hopeless or _hopeless(fetched)
             calls += access.calls.drain()
             lanes.widen(lanes_for(calls, access.shop.calls_per_minute, pace.cpu_share(), lanes.count))
+            limit = min(lanes.count * RECORDS_PER_LANE, MOST_RECORDS_PER_BATCH)
             if fetched:
                 total = Drained(*map(sum, zip(total, _load(access, engine, stream, fetched, calls), strict=True)))
                 calls = []

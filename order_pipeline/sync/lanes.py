@@ -23,8 +23,8 @@ FEWEST_LANES = 8
 MOST_LANES = 64
 # Answers do not come evenly: some take twice as long as the others.
 SPARE = 1.5
-# What one process can send, read and store a second; it limits where no budget does.
-MOST_CALLS_PER_SECOND = 1_500.0
+# What one process can send, read and store a second, twenty to a request; it limits where no budget does.
+MOST_CALLS_PER_SECOND = 3_000.0
 # Above it the time of a call is our own: another thread would only make each of them wait longer.
 BUSY_SHARE = 0.7
 # Fewer say too little.

@@ -37,9 +37,9 @@ from order_pipeline.warehouse.watermarks import (
 HISTORY = "history"
 
 # Days of a first load or backfill that are listed at once. Two fill the time in which a day waits for Postgres or the
-# platform on this machine, and a third that of a platform which answers in tens of milliseconds; each holds a dozen
+# platform on this machine, and two more that of a platform which answers in tens of milliseconds; each holds a dozen
 # pages in memory.
-DAYS_AT_ONCE = 3
+DAYS_AT_ONCE = 4
 
 
 def list_history(access: ShopAccess, engine: Engine, day: date, now: datetime) -> Listing:

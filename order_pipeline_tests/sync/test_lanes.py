@@ -34,7 +34,7 @@ def calls(seconds: float, count: int = LEAST_CALLS) -> list[Call]:
         (0.05, 6_000, FEWEST_LANES),
         (0.25, 6_000, 38),
         (0.2, 600, FEWEST_LANES),
-        (0.021, None, 48),
+        (0.021, None, 64),
         (5.0, 6_000, MOST_LANES),
     ],
 )
