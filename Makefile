@@ -11,6 +11,9 @@ COMPILE_IMAGE := $(BIN)/uv pip compile pyproject.toml --extra celery --extra kub
            --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --quiet
 
+# Whether anything locked has become known to be unsafe only the network knows.
+AUDIT := $(BIN)/uv tool run --quiet pip-audit --requirement requirements.lock --require-hashes --disable-pip
+
 .PHONY: install demo dev test test-stack test-celery screenshots lint audit lock columns bench bench-quick \
         bench-profiles bench-insights lock-peers simulate soak
 
@@ -48,14 +51,14 @@ lint: install
 	@cp requirements.image.lock $(VENV)/ && $(COMPILE_IMAGE) --output-file $(VENV)/requirements.image.lock \
 	  && cmp -s requirements.image.lock $(VENV)/requirements.image.lock \
 	  || { echo "requirements.image.lock is not what requirements.lock says: run make lock"; exit 1; }
-	# What is installed fits together, and came by the lock's hashes (install: --require-hashes). Whether anything of it
-	# has become known to be unsafe only the network knows: make audit.
+	# What is installed fits together, and came by the lock's hashes (install: --require-hashes).
 	@$(BIN)/uv pip check --quiet --python $(BIN)/python
+	@$(AUDIT) --format json 2>$(VENV)/audit.log | $(BIN)/python .ci/advisories.py
 
-# The advisories about every locked version. Not part of lint, which has to work without a network. Strict: a version
-# that nothing could be learnt of is none that is safe.
+# The advisories about every locked version. Stricter than lint, which has to work without a network: a version that
+# nothing could be learnt of is none that is safe.
 audit: install
-	@$(BIN)/uv tool run --quiet pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip \
+	@$(AUDIT) --strict \
 	  || { echo "audit: not passed. Either an advisory is about a locked version (raise it in pyproject.toml, make lock)," \
 	       "or the advisories could not be asked, which takes a network with PyPI in reach: see above" >&2; exit 1; }
 
