@@ -18,8 +18,6 @@ from datetime import timedelta
 from order_pipeline.platforms.protocol import Window
 from order_pipeline.platforms.taobao.decoding import malformed
 from order_pipeline.platforms.taobao.paging import (
-    MOST_EMPTY_PAGES,
-    MOST_UNCOUNTED_PAGES,
     SECOND,
     Fetch,
     Walk,
@@ -84,14 +82,14 @@ class _Bisection(Walk):
     def _until_stable(self, window: Window) -> Iterator[WalkedPage]:
         for number in range(MOST_WALKS_OF_A_SECOND):
             self.news = False
-            yield from self._last_to_first(window)
+            yield from self._counted_and_back(window)
             if number and not self.news:
                 return
         raise malformed(
             self.attempted, f"after {MOST_WALKS_OF_A_SECOND} walks the second before {window.end} still brings new rows"
         )
 
-    def _last_to_first(self, window: Window) -> Iterator[WalkedPage]:
+    def _counted_and_back(self, window: Window) -> Iterator[WalkedPage]:
         """Count the pages of a window and walk them backwards, so that rows that leave slide towards the walk."""
         counted = self.ask(window, 1, use_has_next=False)
         yield counted
@@ -102,19 +100,5 @@ class _Bisection(Walk):
             return
         # The platform may serve smaller pages than were asked for, so its own page is the measure. It said that there
         # is a second one, whatever it counts.
-        counted_last = page_no = max(2, -(-total // size))
-        page = self.ask(window, page_no)
-        yield page
-        while page.answer.has_next:
-            page_no += 1
-            if page_no - counted_last > MOST_UNCOUNTED_PAGES:
-                raise malformed(self.attempted, f"has_next stays true far behind the {total} rows it counted")
-            page = self.ask(window, page_no)
-            yield page
-        empty = 0
-        for earlier in range(page_no - 1, 0, -1):
-            page = self.ask(window, earlier)
-            yield page
-            empty = 0 if page.answer.rows else empty + 1
-            if empty > MOST_EMPTY_PAGES:
-                raise malformed(self.attempted, f"total_results claims {total} rows, but page after page is empty")
+        counted_last = max(2, -(-total // size))
+        yield from self.last_to_first(window, counted_last, total)

@@ -191,7 +191,19 @@ class Walk:
         if total <= size:
             return
         # The platform may serve smaller pages than were asked for, so its own page is the measure.
-        counted_last = page_no = -(-total // size)
+        counted_last = -(-total // size)
+        for page in self.last_to_first(window, counted_last, total):
+            yield page
+            moments = self._momentsinside(page)
+            if page.page_no < counted_last and second is not None and moments and min(moments) > second:
+                return
+
+    def last_to_first(self, window: Window, counted_last: int, total: int) -> Iterator[WalkedPage]:
+        """Walk the pages from the last to the first, where ``total`` rows were counted, so many pages of them.
+
+        Raises MalformedAnswerError where the list has no end, or is far shorter than it says.
+        """
+        page_no = counted_last
         page = self.ask(window, page_no)
         yield page
         while page.answer.has_next:
@@ -207,9 +219,6 @@ class Walk:
             empty = 0 if page.answer.rows else empty + 1
             if empty > MOST_EMPTY_PAGES:
                 raise malformed(self.attempted, f"total_results claims {total} rows, but page after page is empty")
-            moments = self._momentsinside(page)
-            if second is not None and moments and min(moments) > second:
-                return
 
     def ask(self, window: Window, page_no: int, *, use_has_next: bool = True) -> WalkedPage:
         """Ask for a page. Raises MalformedAnswerError when it is none of the window's."""
