@@ -14,7 +14,7 @@ from order_pipeline.assets.configs import DetailsConfig
 from order_pipeline.assets.messages import order_messages
 from order_pipeline.assets.pages import BACKFILL, history_pages, increment_pages
 from order_pipeline.assets.partitions import FRESH_DAILY, daily, partition_days
-from order_pipeline.assets.reports import named_failures, table
+from order_pipeline.assets.reports import named_failures, quarantine_check, table
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
@@ -29,7 +29,6 @@ from order_pipeline.warehouse.orders import about_orders, recent_orders
 from order_pipeline.warehouse.quarantine import open_records
 from order_pipeline.warehouse.subjects import ORDERS, Subject
 from order_pipeline.warehouse.worklist import say_again
-from order_pipeline.wording import counted
 
 FIELDS_NAMED = 20
 
@@ -95,16 +94,7 @@ def fullinfo_orders(
             "preview": table(recent),
         },
         check_results=[
-            dg.AssetCheckResult(
-                check_name="nothing_is_quarantined",
-                asset_key="fullinfo_orders",
-                passed=not refused,
-                description=None
-                if not refused
-                else f"{counted(len(refused), 'record waits', 'records wait')} "
-                f"in sync.quarantine; the tables lack what they say",
-                metadata={"open": len(refused), **({"sample": table(refused[:10])} if refused else {})},
-            ),
+            quarantine_check("fullinfo_orders", refused, ORDERS),
             _fields_check(drifted),
             # Of all shops, however the run was narrowed.
             authorization.check_result(authorization.look(shops.open(engine))),

@@ -10,7 +10,7 @@ from order_pipeline.assets.messages import order_messages
 from order_pipeline.assets.orders import enrichment_metadata
 from order_pipeline.assets.pages import BACKFILL, listing_result
 from order_pipeline.assets.partitions import daily, partition_days
-from order_pipeline.assets.reports import named_failures, table
+from order_pipeline.assets.reports import named_failures, quarantine_check, table
 from order_pipeline.resources.shops import ShopsResource
 from order_pipeline.resources.warehouse import WarehouseResource
 from order_pipeline.sync.access import ShopAccess
@@ -102,16 +102,7 @@ def refunds(
             "preview": table(recent),
         },
         check_results=[
-            dg.AssetCheckResult(
-                check_name="nothing_is_quarantined",
-                asset_key="refunds",
-                passed=not refused,
-                description=None
-                if not refused
-                else f"{counted(len(refused), 'refund waits', 'refunds wait')} "
-                f"in sync.quarantine; the tables lack what they say",
-                metadata={"open": len(refused), **({"sample": table(refused[:10])} if refused else {})},
-            ),
+            quarantine_check("refunds", refused, REFUNDS),
             dg.AssetCheckResult(
                 check_name="refunds_fit_their_orders",
                 asset_key="refunds",

@@ -13,6 +13,11 @@ import dagster as dg
 from order_pipeline.configuration import ConfigurationError
 from order_pipeline.sync.shops import ShopsFailedError
 from order_pipeline.warehouse.database import DatabaseUnreachableError
+from order_pipeline.warehouse.subjects import Subject
+from order_pipeline.wording import counted
+
+# Enough to see what they have in common.
+SAMPLED = 10
 
 
 @contextmanager
@@ -26,6 +31,18 @@ def named_failures() -> Iterator[None]:
         yield
     except (ShopsFailedError, DatabaseUnreachableError, ConfigurationError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def quarantine_check(asset: str, refused: Sequence[Mapping[str, Any]], subject: Subject) -> dg.AssetCheckResult:
+    """Say whether records of the subject wait in quarantine, with a few of them."""
+    waiting = counted(len(refused), f"{subject.one} waits", f"{subject.name} wait")
+    return dg.AssetCheckResult(
+        check_name="nothing_is_quarantined",
+        asset_key=asset,
+        passed=not refused,
+        description=f"{waiting} in sync.quarantine; the tables lack what they say" if refused else None,
+        metadata={"open": len(refused), **({"sample": table(refused[:SAMPLED])} if refused else {})},
+    )
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
