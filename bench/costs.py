@@ -45,16 +45,16 @@ class Costs(NamedTuple):
 # Measured on 2026-11-20 by measure(): two cores, sandbox and embedded PostgreSQL 18 beside it, orders of 1.67 lines. A
 # run here keeps its event log in memory; the daemon's part of a run is not in it.
 MEASURED = Costs(
-    list_seconds=0.000_21,
+    list_seconds=0.000_09,
     list_database_seconds=0.000_07,
-    detail_seconds=0.000_84,
-    detail_database_seconds=0.000_16,
-    detail_log_bytes=4_230,
-    look_seconds=0.002_3,
+    detail_seconds=0.000_19,
+    detail_database_seconds=0.000_13,
+    detail_log_bytes=4_610,
+    look_seconds=0.001_0,
     look_database_seconds=0.000_5,
     look_calls=1.0,
-    run_seconds=1.35,
-    order_disk_bytes=5_250,
+    run_seconds=0.95,
+    order_disk_bytes=5_800,
 )
 
 
