@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.costs import MEASURED, Costs, measure
-from order_pipeline.automation.sensors import CALLS_SECONDS, POLL_SECONDS
+from order_pipeline.automation.sensors import CALLS_SECONDS, POLL_SECONDS, SHOPS_AT_ONCE
 
 SHOPS = (10, 1_000, 100_000)
 
@@ -154,8 +154,9 @@ def _per_app(orders_a_day: list[float], shops_an_app: int) -> list[_App]:
 
 
 def _tick_seconds(shops: int, machine: Machine, costs: Costs) -> float:
-    """Return how long an instance looks at all its shops: one after another, mostly waiting for answers."""
-    return shops / machine.dagsters * (costs.look_seconds + costs.look_calls * CALL_LATENCY_SECONDS)
+    """Return how long an instance looks at all its shops: some at once, as they mostly wait for answers."""
+    waiting = costs.look_calls * CALL_LATENCY_SECONDS / SHOPS_AT_ONCE
+    return shops / machine.dagsters * (costs.look_seconds + costs.look_database_seconds + waiting)
 
 
 def _calls(shops: int, changes: float, looks_a_minute: float, costs: Costs) -> float:

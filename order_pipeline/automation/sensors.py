@@ -27,6 +27,9 @@ REFUND_POLL_SECONDS = 120
 # Dagster ends a tick after sixty seconds. Whatever hangs: one shop's calls are over by then, and those of all, so that
 # a shop that does not answer takes neither the tick nor the turn of the others.
 SHOP_SECONDS, CALLS_SECONDS = 12.0, 40.0
+# A look is mostly waiting for the platform: eight at once carry some thousand shops within a tick, and the warehouse
+# has connections for twice as many.
+SHOPS_AT_ONCE = 8
 # Two of these at once would only list the same windows twice. A run for messages is none of them: in a busy shop one
 # is nearly always at work.
 LISTING = (load_history.name, sync_orders.name)
@@ -79,6 +82,7 @@ def _look(
             skipped=no_work,
             seconds=CALLS_SECONDS,
             shop_seconds=SHOP_SECONDS,
+            at_once=SHOPS_AT_ONCE,
         )
     except (ConfigurationError, DatabaseUnreachableError) as error:
         return dg.SkipReason(str(error))

@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -51,36 +53,51 @@ def for_each_shop(
     skipped: Callable[[ShopAccess, str], Report] | None = None,
     seconds: float = math.inf,
     shop_seconds: float = math.inf,
+    at_once: int = 1,
 ) -> list[Report]:
-    """Do the work for every shop and return the reports.
+    """Do the work for every shop and return the reports, in the order of the shops.
 
     A shop that is paused or was never authorised is passed over without a call; ``skipped`` makes a report of it and
-    the reason, otherwise there is none. All calls that the work makes in this thread are over within ``seconds``,
-    those of each shop within ``shop_seconds``; later ones fail.
+    the reason, otherwise there is none. All calls that the work makes in its thread are over within ``seconds``,
+    those of each shop within ``shop_seconds``; later ones fail. ``at_once``: so many shops are worked on together,
+    each in a thread.
 
     Raises ShopsFailedError after the last shop, if any failed; errors that concern all shops alike (the
     warehouse, the key of stored tokens, a bug) are raised at once.
     """
-    reports: list[Report] = []
-    errors: dict[str, CallError] = {}
     ends_at = time.monotonic() + seconds
-    for access in accesses:
+
+    def one(access: ShopAccess) -> tuple[Report, ...] | CallError:
         reason = access.ready()
         if reason:
             logger.warning("shop %s is left alone: %s", access.shop.id, reason)
-            if skipped:
-                reports.append(skipped(access, reason))
-            continue
+            return (skipped(access, reason),) if skipped else ()
         try:
             with over_within(min(shop_seconds, ends_at - time.monotonic())):
-                reports.append(work(access))
+                return (work(access),)
         except CallError as error:
             # Its message is made for people; a traceback would bury it.
             logger.error("shop %s: %s", access.shop.id, error)  # noqa: TRY400
-            errors[access.shop.id] = error
+            return error
         finally:
             calls = access.calls.drain()
             in_transaction(engine, partial(store_call_log, calls=calls))
+
+    done = list(zip(accesses, _together(one, accesses, at_once) if at_once > 1 else map(one, accesses), strict=True))
+    errors = {access.shop.id: result for access, result in done if isinstance(result, CallError)}
+    reports = [report for _, result in done if not isinstance(result, CallError) for report in result]
     if errors:
         raise ShopsFailedError(errors, reports)
     return reports
+
+
+def _together(one: Callable[[ShopAccess], Report], accesses: Sequence[ShopAccess], at_once: int) -> Iterator[Report]:
+    with ThreadPoolExecutor(at_once, thread_name_prefix="shop") as pool:
+        # The caller's own time limit holds in the threads too.
+        running = [pool.submit(copy_context().run, one, access) for access in accesses]
+        try:
+            for each in running:
+                yield each.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

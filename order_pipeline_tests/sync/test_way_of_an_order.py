@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ import requests
 from sqlalchemy import Engine, text
 
 from order_pipeline.sandbox.faults import Fault
+from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.due import due_work
 from order_pipeline.sync.enrichment import drain
 from order_pipeline.sync.listing import list_changes, list_history, list_history_days
@@ -250,6 +252,21 @@ def test_an_expired_session_stops_its_shop_only_and_says_what_to_do(engine: Engi
     assert "authorise" in str(caught.value)
     assert "6100wrong" not in str(caught.value)
     assert value(engine, "SELECT count(*) FROM core.orders WHERE shop_id = 'demo-shop'") != 0
+
+
+def test_shops_that_are_worked_on_together_do_not_wait_for_each_other(engine: Engine, play: Play) -> None:
+    accesses = [play.access(id=f"shop-{number}") for number in range(4)]
+    all_at_once = threading.Barrier(3, timeout=30)
+
+    def work(access: ShopAccess) -> str:
+        if access is accesses[3]:
+            raise TransientError("a look", "no answer", remedy="wait")
+        all_at_once.wait()
+        return access.shop.id
+
+    with pytest.raises(ShopsFailedError, match="1 of 4 shops failed: shop shop-3") as caught:
+        for_each_shop(accesses, engine, work, at_once=4)
+    assert caught.value.reports == ["shop-0", "shop-1", "shop-2"]
 
 
 @pytest.mark.parametrize("play", [{"orders": 3000}], indirect=True)
