@@ -115,15 +115,22 @@ _MODIFIED = ORDER_COLUMNS.index("modified_at")
 _STAGED_LINES = "staged_item"
 
 
-def _assignment(source: Source) -> Callable[[str], str]:
-    def assign(column: str) -> str:
-        if source is Source.LIST and column == "extra":
-            return "extra = stored.extra || excluded.extra"
-        if source is Source.LIST and column in _NOT_IN_EVERY_LIST | {"detail_modified_at"}:
-            return f"{column} = coalesce(excluded.{column}, stored.{column})"
-        return f"{column} = excluded.{column}"
+def _value(source: Source) -> Callable[[str], str]:
+    """Return what a column becomes where a version is let in, as SQL."""
 
-    return assign
+    def value(column: str) -> str:
+        if source is Source.LIST and column == "extra":
+            return "stored.extra || excluded.extra"
+        if source is Source.LIST and column in _NOT_IN_EVERY_LIST | {"detail_modified_at"}:
+            return f"coalesce(excluded.{column}, stored.{column})"
+        return f"excluded.{column}"
+
+    return value
+
+
+def _assignment(source: Source) -> Callable[[str], str]:
+    value = _value(source)
+    return lambda column: f"{column} = {value(column)}"
 
 
 def _merge_statement(source: Source) -> Any:
@@ -150,6 +157,9 @@ def _merge_statement(source: Source) -> Any:
         FROM {_STAGED_LINES} s JOIN applied a ON a.order_id = s.order_id
         ON CONFLICT (shop_id, order_id, item_id) DO UPDATE
         SET {", ".join(map(_assignment(source), ITEM_COLUMNS[1:]))}
+        -- A memo or a flag changes an order and none of its lines: writing those anew was most of the merge.
+        WHERE ({", ".join(f"stored.{column}" for column in ITEM_COLUMNS[1:])})
+              IS DISTINCT FROM ({", ".join(map(_value(source), ITEM_COLUMNS[1:]))})
     """)
 
 
