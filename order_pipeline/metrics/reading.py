@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from order_pipeline.warehouse.database import DatabaseUnreachableError, transaction
+from order_pipeline.warehouse.database import DatabaseUnreachableError, cause_of, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Source:
         try:
             into.set_result(self._readings())
         except Exception as error:  # noqa: BLE001 - whatever it is, the scrape is answered and the log has the cause
-            self._say_whether_down(str(error).strip().splitlines()[0])
+            self._say_whether_down(cause_of(error))
             into.set_result(NOTHING)
 
     def _readings(self) -> Readings:
@@ -116,7 +116,7 @@ class Source:
                     raise
                 failed.add(query.name)
                 if query.name not in self._failing:
-                    logger.warning("metrics: reading %s of %s failed: %s", query.name, self._name, _cause(error))
+                    logger.warning("metrics: reading %s of %s failed: %s", query.name, self._name, cause_of(error))
         self._failing = frozenset(failed)
         return Readings(True, results, frozenset(failed))
 
@@ -127,7 +127,3 @@ class Source:
         elif not problem and self._is_down:
             logger.warning("metrics: %s answers again", self._name)
         self._is_down = bool(problem)
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]

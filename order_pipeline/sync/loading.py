@@ -24,6 +24,7 @@ from order_pipeline.sync.storing import ListStore, Page, Stored, store_call_log
 from order_pipeline.traffic.call_log import Call
 from order_pipeline.warehouse.database import (
     DatabaseUnreachableError,
+    cause_of,
     in_transaction,
     is_passing,
     session,
@@ -97,7 +98,7 @@ def load_window(access: ShopAccess, engine: Engine, store: ListStore[Page], walk
                 raise
             if is_last_walk:
                 raise unreachable(engine, error) from error
-            logger.warning("the warehouse stumbled (%s); walking the window again", str(error).strip().splitlines()[0])
+            logger.warning("the warehouse stumbled (%s); walking the window again", cause_of(error))
         # As long as it takes it to come back.
         in_transaction(engine, lambda connection: connection.execute(text("SELECT 1")))
     raise AssertionError("the last walk returns or raises")

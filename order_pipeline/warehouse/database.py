@@ -37,9 +37,8 @@ class DatabaseUnreachableError(Exception):
     """A database does not answer; the message names the address (without password), the cause and the remedy."""
 
     def __init__(self, name: str, variable: str, engine: Engine, error: Exception) -> None:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()
         super().__init__(
-            f"connecting to {name} at {shown(engine)} failed: {cause[0] if cause else 'no answer'}; "
+            f"connecting to {name} at {shown(engine)} failed: {cause_of(error)}; "
             f"a retry helps once it is up; check {variable} and the server"
         )
 
@@ -102,7 +101,7 @@ def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
 
     def report(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        logger.warning("the warehouse stumbled (%s); trying again", str(error).strip().splitlines()[0])
+        logger.warning("the warehouse stumbled (%s); trying again", cause_of(error))
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_passing),
@@ -122,6 +121,12 @@ def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
         if not is_passing(error):
             raise
         raise unreachable(engine, error) from error
+
+
+def cause_of(error: BaseException | None) -> str:
+    """Return the first line of what the driver says; a connection that breaks is now and then told without a word."""
+    said = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return said[0] if said else f"{type(error).__name__}, no answer"
 
 
 def unreachable(engine: Engine, error: Exception) -> DatabaseUnreachableError:

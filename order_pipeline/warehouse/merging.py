@@ -14,6 +14,7 @@ import psycopg2
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
 
+from order_pipeline.warehouse.database import cause_of
 from order_pipeline.warehouse.subjects import ORDERS, Subject
 
 Row = TypeVar("Row")
@@ -64,8 +65,7 @@ def stage_but_refused(
     # COPY goes past SQLAlchemy, so its errors come from the driver as they are.
     except (DataError, IntegrityError, psycopg2.DataError, psycopg2.IntegrityError) as error:
         if len(rows) == 1:
-            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            return Staged(0, [Refused(rows[0], f"refused by the warehouse: {reason}")])
+            return Staged(0, [Refused(rows[0], f"refused by the warehouse: {cause_of(error)}")])
         half = len(rows) // 2
         first = stage_but_refused(connection, rows[:half], copy)
         second = stage_but_refused(connection, rows[half:], copy)

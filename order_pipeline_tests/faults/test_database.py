@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.warehouse import embedded, migrate
@@ -187,6 +187,19 @@ def test_a_lock_that_a_report_holds_is_waited_for(warehouse_url: str, play: Play
     passes_until_equal(engine, access, play)
     reader.close()
     engine.dispose()
+
+
+def test_a_connection_that_breaks_without_a_word_is_tried_again_too(engine: Engine) -> None:
+    tries = 0
+
+    def breaks_once(connection: Connection) -> int:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise psycopg2.OperationalError
+        return int(connection.execute(text("SELECT 1")).scalar_one())
+
+    assert in_transaction(engine, breaks_once) == 1
 
 
 def test_two_transactions_in_deadlock_both_land(engine: Engine) -> None:
