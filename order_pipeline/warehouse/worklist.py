@@ -119,14 +119,14 @@ def say_staged(connection: Connection, channel: str, *, subject: Subject = ORDER
     return _say(connection, channel, subject.staged, "modified_at", subject)
 
 
-def _say(connection: Connection, channel: str, staged: str, modified: str, subject: Subject) -> int:
+def _say(connection: Connection, channel: str, staged: str, time_column: str, subject: Subject) -> int:
     result = connection.execute(
         text(f"""
             INSERT INTO {subject.worklist} AS held (shop_id, {subject.key}, seen_modified, channel)
-            SELECT s.shop_id, s.{subject.key}, s.{modified}, :channel
+            SELECT s.shop_id, s.{subject.key}, s.{time_column}, :channel
             FROM {staged} s
             LEFT JOIN {subject.table} o ON o.shop_id = s.shop_id AND o.{subject.key} = s.{subject.key}
-            WHERE o.detail_modified_at IS NULL OR o.detail_modified_at < s.{modified}
+            WHERE o.detail_modified_at IS NULL OR o.detail_modified_at < s.{time_column}
             -- In one order everywhere, so that two sayers cannot deadlock.
             ORDER BY s.{subject.key}
             ON CONFLICT (shop_id, {subject.key}) DO UPDATE
