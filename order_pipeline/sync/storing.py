@@ -123,6 +123,8 @@ def shown_by(pages: Sequence[OrderPage]) -> list[Shown]:
             order.payment,
             order.received_payment,
             order.seller_flag,
+            order.step_status,
+            order.step_paid_fee,
             page.answer.sent_at,
         )
         for page in pages

@@ -44,6 +44,8 @@ class Shown(NamedTuple):
     payment: Decimal | None
     received_payment: Decimal | None
     seller_flag: int | None
+    step_status: str | None
+    step_paid_fee: Decimal | None
     sent_at: datetime
 
 
@@ -220,7 +222,8 @@ def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -
     """Return the orders whose details in the tables, of the very second that a later list shows, say something else.
 
     Of two changes in one second, details that lag behind can show the first, and ``modified`` does not tell: status,
-    amounts and flag do. Orders that are on the worklist are left out: their details are fetched again as it is.
+    amounts, flag and the step of a pre-sale do. Orders that are on the worklist are left out: their details are fetched
+    again as it is.
     """
     rows = list(shown)
     if not rows:
@@ -230,7 +233,7 @@ def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -
         text(
             "CREATE TEMP TABLE IF NOT EXISTS staged_shown "
             "(order_id text, modified_at timestamptz, status text, payment numeric, received_payment numeric, "
-            "seller_flag integer, sent_at timestamptz) ON COMMIT DELETE ROWS"
+            "seller_flag integer, step_status text, step_paid_fee numeric, sent_at timestamptz) ON COMMIT DELETE ROWS"
         )
     )
     connection.execute(text("TRUNCATE staged_shown"))
@@ -252,7 +255,8 @@ def _contradicted(connection: Connection, shop_id: str, shown: str) -> list[Said
             WHERE o.source = 'detail' AND o.detail_modified_at = s.modified_at
               -- What either does not say is no contradiction.
               AND (o.status <> s.status OR o.payment <> s.payment OR o.received_payment <> s.received_payment
-                   OR o.seller_flag <> s.seller_flag)
+                   OR o.seller_flag <> s.seller_flag OR o.step_status <> s.step_status
+                   OR o.step_paid_fee <> s.step_paid_fee)
               AND o.sent_at < s.sent_at
               AND NOT EXISTS (SELECT FROM sync.pending_order p
                               WHERE p.shop_id = :shop_id AND p.order_id = s.order_id)
