@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ from order_pipeline.warehouse.inventory import (
 )
 from order_pipeline.warehouse.merchant_lists import read_bundle_parts
 from order_pipeline.warehouse.raw import store_pages
-from order_pipeline.warehouse.stock_writes import read_withheld
+from order_pipeline.warehouse.stock_writes import open_writes, read_withheld
 
 CHANNEL = "inventory"
 
@@ -94,7 +94,8 @@ def take_snapshot(access: ShopAccess, engine: Engine) -> Snapshot:
         said = learn_bundles(connection, access, now)
         codes = [(level.num_iid, level.sku_id, level.sku_code) for level in levels]
         claims, unmatched = current_claims(connection, shop.id, codes)
-        rows = _rows(items, levels, claims, read_withheld(connection, shop.id))
+        in_doubt = {(write.num_iid, write.sku_id) for write in open_writes(connection, shop.id)}
+        rows = _rows(items, levels, claims, read_withheld(connection, shop.id), in_doubt)
         store_levels(connection, shop.id, day_of(now), now, rows)
         return rows, said + unmatched
 
@@ -192,14 +193,20 @@ def _rows(
     levels: Sequence[StockLevel],
     claims: Mapping[SkuKey, Claims],
     withheld: Mapping[SkuKey, int],
+    in_doubt: Collection[SkuKey],
 ) -> list[tuple[object, ...]]:
-    """Return the values of LEVEL_COLUMNS of every SKU that the platform lists or that orders wait for."""
+    """Return the values of LEVEL_COLUMNS of every SKU that the platform lists or that orders wait for.
+
+    ``in_doubt``: SKUs of which a write may have taken away what the platform does not show any more. That nothing was
+    left marks the whole day, so there it is not said.
+    """
     found: dict[SkuKey, StockLevel] = {(level.num_iid, level.sku_id): level for level in levels}
     rows: list[tuple[object, ...]] = []
     for key in sorted(found.keys() | claims.keys()):
         level, item = found.get(key), items.get(key[0])
         claim, held_back = claims.get(key, Claims()), withheld.get(key, 0)
         shown = level.quantity if level else None
+        was_out = None if shown is None or (not shown and key in in_doubt) else shown + held_back == 0
         problem = None
         if level is None:
             problem = NOT_LISTED if key[0] else NO_SKU_IDS
@@ -209,7 +216,7 @@ def _rows(
             (
                 *key, level.sku_code if level else None, item.title if item else None, item.is_onsale if item else None,
                 shown, claim.reserved, claim.held, claim.reserved_in_bundles, claim.held_in_bundles, held_back,
-                sellable(shown, held_back, claim.claimed), None if shown is None else shown + held_back == 0, problem,
+                sellable(shown, held_back, claim.claimed), was_out, problem,
             )
         )  # fmt: skip
     return rows

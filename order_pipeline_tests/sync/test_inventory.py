@@ -177,6 +177,26 @@ def test_a_day_without_stock_stays_one_and_an_older_snapshot_changes_nothing(eng
     assert behind.skus > 200
 
 
+def test_what_a_write_in_doubt_may_have_taken_away_makes_no_day_without_stock(engine: Engine, play: Play) -> None:
+    # Killed between the noted write and its answer, after it was carried out: ten pieces are there, and none is shown.
+    with transaction(engine) as connection:
+        connection.execute(
+            text("""
+                INSERT INTO core.stock_write
+                    (shop_id, num_iid, sku_id, before, target, withheld_before, withheld, claimed, status, actor)
+                VALUES ('demo-shop', :item, :sku, 10, 0, 0, 10, 10, 'planned', 'a test')
+            """),
+            {"item": NUM_IID, "sku": SKU},
+        )
+    set_stock(play, 0)
+    snapshot(engine, play)
+    assert level(engine)["in_stock"] is None
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE core.stock_write SET status = 'done'"))
+    snapshot(engine, play)
+    assert level(engine)["in_stock"] is True
+
+
 def test_stock_that_cannot_be_true_is_named_and_the_rest_goes_on(engine: Engine, play: Play, held: int) -> None:
     play.marketplace.faults.switch_on(
         Fault("odd_stock", method="taobao.item.skus.get", kind="negative", rate=0.1, seed=4)
