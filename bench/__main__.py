@@ -43,6 +43,8 @@ SECTIONS = (
     "imports",
     "freshness",
 )
+# Small they say little, and take half of the time: not part of --quick unless named.
+NOT_QUICK = ("growth", "freshness")
 # Too long for every time: named by --only.
 ON_DEMAND = ("idle",)
 
@@ -73,14 +75,12 @@ def main() -> None:
     """Measure, print, and end with the figures as JSON."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small and once each: rough figures in three minutes")
-    parser.add_argument(
-        "--only", nargs="*", choices=(*SECTIONS, *ON_DEMAND), default=SECTIONS, help="these sections alone"
-    )
+    parser.add_argument("--only", nargs="*", choices=(*SECTIONS, *ON_DEMAND), help="these sections alone")
     options = parser.parse_args()
     console = Console(stderr=True, width=140)
     size = QUICK if options.quick else FULL
     figures: dict[str, Any] = {"quick": options.quick}
-    for name in options.only:
+    for name in options.only or [each for each in SECTIONS if not (options.quick and each in NOT_QUICK)]:
         watch = Stopwatch()
         figures |= _section(name, size, console)
         console.print(f"[dim]{name}: {watch.seconds:.0f} s[/]")
