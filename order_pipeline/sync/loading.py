@@ -85,7 +85,7 @@ def load_window(access: ShopAccess, engine: Engine, store: ListStore[Page], walk
     database stumbles the window is walked again, since what was staged is gone with the session.
 
     Raises CallError when the platform does not answer, DatabaseUnreachableError without the warehouse; of the window
-    only raw pages are stored then.
+    only raw pages are stored then, and what could not be read (quarantine, and the worklist for its details).
     """
     if walk.window is None:
         return Loaded()
