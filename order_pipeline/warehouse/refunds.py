@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from order_pipeline.warehouse.copying import copy_rows
 from order_pipeline.warehouse.merging import GUARDS, Refused, Source, Staged, stage_but_refused
-from order_pipeline.warehouse.staging import begin_staging, drop_superseded
+from order_pipeline.warehouse.staging import begin_staging, drop_superseded, noting_merged
 from order_pipeline.warehouse.subjects import REFUNDS
 
 REFUND_COLUMNS = (
@@ -55,7 +55,7 @@ def merge_refunds(
 
 def begin_refunds(connection: Connection) -> None:
     """Begin to gather versions of refunds on this connection; what was left of another time goes."""
-    begin_staging(connection, {REFUNDS.staged: REFUNDS.table})
+    begin_staging(connection, REFUNDS)
 
 
 def stage_refunds(
@@ -124,13 +124,14 @@ def _merge_statement(source: Source) -> Any:
     written = ("platform", "source", "sent_at", "detail_modified_at", *REFUND_COLUMNS[1:])
     columns = ", ".join(("shop_id", "refund_id", *written))
     # In one order everywhere, so that two loads of refunds that overlap cannot deadlock.
-    return text(f"""
+    merge = f"""
         INSERT INTO core.refunds AS stored ({columns})
         SELECT {columns} FROM {REFUNDS.staged} ORDER BY refund_id
         ON CONFLICT (shop_id, refund_id) DO UPDATE
         SET {", ".join(_assignment(source, column) for column in written)}, stored_at = now()
         WHERE {GUARDS[source]}
-    """)
+    """
+    return text(noting_merged(REFUNDS, merge))
 
 
 def _assignment(source: Source, column: str) -> str:

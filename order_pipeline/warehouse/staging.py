@@ -10,6 +10,8 @@ gone with its session.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection, text
 
 from order_pipeline.warehouse.copying import staging_table
@@ -23,11 +25,32 @@ class StagedRowsError(Exception):
     """The session's tables do not hold what was put there: the connection is not always the same session."""
 
 
-def begin_staging(connection: Connection, tables: dict[str, str]) -> None:
-    """Make this session's staging tables (name to the table they are like), or empty them."""
+def begin_staging(connection: Connection, subject: Subject, lines: Mapping[str, str] | None = None) -> None:
+    """Make this session's staging tables of a subject, or empty them.
+
+    ``lines``: of a subject that has some, the name of their staging table and of the table that it is like.
+    """
+    tables = {subject.staged: subject.table, **(lines or {})}
     for name, like in tables.items():
         staging_table(connection, name, like, _BATCH, over_transactions=True)
-    connection.execute(text(f"TRUNCATE {', '.join(tables)}"))
+    connection.execute(
+        text(
+            f"CREATE TEMP TABLE IF NOT EXISTS {subject.merged} "
+            f"(shop_id text, {subject.key} text, is_new boolean, detail_modified_at timestamptz)"
+        )
+    )
+    connection.execute(text(f"TRUNCATE {', '.join([*tables, subject.merged])}"))
+
+
+def noting_merged(subject: Subject, merge: str) -> str:
+    """Return the merge of a subject's rows, an INSERT into its table ``AS stored``, that notes which it let in."""
+    return f"""
+        WITH applied AS (
+            {merge}
+            RETURNING stored.shop_id, stored.{subject.key}, (stored.xmax = 0), stored.detail_modified_at
+        )
+        INSERT INTO {subject.merged} SELECT * FROM applied
+    """
 
 
 def drop_superseded(connection: Connection, subject: Subject, expected: int, *, lines: str | None = None) -> None:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 class Subject(NamedTuple):
     """The names of a subject: of its rows' table, its worklist, the id that both are found by, and where rows wait.
 
-    ``staged``: a session's own table of versions that are to be merged (staging.py).
+    ``staged``: a session's own table of versions that are to be merged, and ``merged``: of those a merge let in
+    (staging.py).
     """
 
     name: str
@@ -23,6 +24,7 @@ class Subject(NamedTuple):
     worklist: str
     key: str
     staged: str
+    merged: str
 
     @property
     def one(self) -> str:
@@ -30,6 +32,6 @@ class Subject(NamedTuple):
         return self.name.removesuffix("s")
 
 
-ORDERS = Subject("orders", "core.orders", "sync.pending_order", "order_id", "staged_order")
-REFUNDS = Subject("refunds", "core.refunds", "sync.pending_refund", "refund_id", "staged_refund")
+ORDERS = Subject("orders", "core.orders", "sync.pending_order", "order_id", "staged_order", "merged_order")
+REFUNDS = Subject("refunds", "core.refunds", "sync.pending_refund", "refund_id", "staged_refund", "merged_refund")
 SUBJECTS = {subject.name: subject for subject in (ORDERS, REFUNDS)}

@@ -113,24 +113,43 @@ def say_changed(
         ("shop_id", subject.key, "seen_modified", "channel"),
         [(shop_id, record_id, modified, channel) for record_id, modified in newest.items()],
     )
-    return _say(connection, channel, staged, "seen_modified", subject)
+    unknown = f"""
+        SELECT s.shop_id, s.{subject.key}, s.seen_modified
+        FROM {staged} s
+        LEFT JOIN {subject.table} o ON o.shop_id = s.shop_id AND o.{subject.key} = s.{subject.key}
+        WHERE o.detail_modified_at IS NULL OR o.detail_modified_at < s.seen_modified
+    """
+    return _say(connection, channel, unknown, subject)
 
 
 def say_staged(connection: Connection, channel: str, *, subject: Subject = ORDERS) -> int:
-    """Say of all records whose versions are staged on this connection (staging.py) that they changed, as said there."""
-    return _say(connection, channel, subject.staged, "modified_at", subject)
+    """Say of all records whose versions were staged and merged on this connection that they changed.
+
+    As ``say_changed``, but most answers are known from the merge (staging.py); only the others are looked up.
+    """
+    unknown = f"""
+        SELECT s.shop_id, s.{subject.key}, s.modified_at
+        FROM {subject.staged} s
+        LEFT JOIN {subject.merged} m ON m.{subject.key} = s.{subject.key}
+        LEFT JOIN LATERAL (
+            SELECT o.detail_modified_at FROM {subject.table} o
+            WHERE m.{subject.key} IS NULL AND o.shop_id = s.shop_id AND o.{subject.key} = s.{subject.key}
+            -- One by one: the planner knows nothing of a session's tables, and would read all orders there are.
+            OFFSET 0
+        ) o ON true
+        WHERE coalesce(m.detail_modified_at, o.detail_modified_at, '-infinity') < s.modified_at
+    """
+    return _say(connection, channel, unknown, subject)
 
 
-def _say(connection: Connection, channel: str, staged: str, time_column: str, subject: Subject) -> int:
+def _say(connection: Connection, channel: str, unknown: str, subject: Subject) -> int:
+    # ``unknown``: SELECT of shop, id and time of the changes whose details are not in the tables.
     result = connection.execute(
         text(f"""
             INSERT INTO {subject.worklist} AS held (shop_id, {subject.key}, seen_modified, channel)
-            SELECT s.shop_id, s.{subject.key}, s.{time_column}, :channel
-            FROM {staged} s
-            LEFT JOIN {subject.table} o ON o.shop_id = s.shop_id AND o.{subject.key} = s.{subject.key}
-            WHERE o.detail_modified_at IS NULL OR o.detail_modified_at < s.{time_column}
+            SELECT unknown.*, :channel FROM ({unknown}) unknown
             -- In one order everywhere, so that two sayers cannot deadlock.
-            ORDER BY s.{subject.key}
+            ORDER BY unknown.{subject.key}
             ON CONFLICT (shop_id, {subject.key}) DO UPDATE
             SET seen_modified = excluded.seen_modified, channel = excluded.channel, said_at = now(), due_at = now(),
                 attempts = 0, last_problem = NULL
@@ -242,8 +261,16 @@ def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -
 
 
 def contradicted_by_staged(connection: Connection, shop_id: str) -> list[Said]:
-    """Return the same of the versions of orders that lists showed and that are staged on this connection."""
-    return _contradicted(connection, shop_id, ORDERS.staged)
+    """Return the same of the versions of orders that lists showed and that were staged and merged on this connection.
+
+    What a merge lets in is newer than the details there are, so it cannot contradict them.
+    """
+    return _contradicted(
+        connection,
+        shop_id,
+        f"""(SELECT s.* FROM {ORDERS.staged} s
+             WHERE NOT EXISTS (SELECT FROM {ORDERS.merged} m WHERE m.order_id = s.order_id) OFFSET 0)""",
+    )
 
 
 def _contradicted(connection: Connection, shop_id: str, shown: str) -> list[Said]:
@@ -251,15 +278,19 @@ def _contradicted(connection: Connection, shop_id: str, shown: str) -> list[Said
         text(f"""
             SELECT DISTINCT s.order_id, s.modified_at
             FROM {shown} s
-            JOIN core.orders o ON o.shop_id = :shop_id AND o.order_id = s.order_id
+            CROSS JOIN LATERAL (
+                -- One by one, as in say_staged.
+                SELECT * FROM core.orders o WHERE o.shop_id = :shop_id AND o.order_id = s.order_id OFFSET 0
+            ) o
             WHERE o.source = 'detail' AND o.detail_modified_at = s.modified_at
               -- What either does not say is no contradiction.
               AND (o.status <> s.status OR o.payment <> s.payment OR o.received_payment <> s.received_payment
                    OR o.seller_flag <> s.seller_flag OR o.step_status <> s.step_status
                    OR o.step_paid_fee <> s.step_paid_fee)
               AND o.sent_at < s.sent_at
+              -- One by one, too: the few that are left, not everything that waits.
               AND NOT EXISTS (SELECT FROM sync.pending_order p
-                              WHERE p.shop_id = :shop_id AND p.order_id = s.order_id)
+                              WHERE p.shop_id = :shop_id AND p.order_id = s.order_id OFFSET 0)
         """),
         {"shop_id": shop_id},
     )
