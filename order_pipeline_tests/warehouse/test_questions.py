@@ -97,6 +97,31 @@ def test_the_planner_knows_how_many_orders_a_few_days_have(filled: Engine) -> No
     assert orders["Actual Rows"] / 3 < orders["Plan Rows"] < orders["Actual Rows"] * 3
 
 
+# 20,000 orders of a season that ended 40 days ago, and 20 in the month since then.
+SEASON = """
+    TRUNCATE core.orders;
+    INSERT INTO core.orders (shop_id, order_id, platform, status, created_at, paid_at, modified_at, extra, sent_at,
+                             source)
+    SELECT 'my-shop', n::text, 'taobao', 'TRADE_FINISHED', moment, moment, moment, '{}', moment, 'detail'
+    FROM generate_series(1, 20020) n,
+         LATERAL (SELECT now() - CASE WHEN n <= 20 THEN make_interval(days => n)
+                                      ELSE make_interval(days => 40, mins => n) END AS moment) m;
+    ANALYZE core.orders;
+"""
+
+
+@pytest.mark.parametrize("moment", ["created_at", "paid_at", "modified_at"])
+def test_the_planner_knows_how_few_orders_a_quiet_month_has(filled: Engine, moment: str) -> None:
+    # In steps of a hundredth it took them for several times as many, and sent parallel workers.
+    with filled.connect() as connection:
+        connection.execute(text(SEASON.replace("::", "\\:\\:")))
+        plan = connection.execute(
+            text(f"EXPLAIN (FORMAT JSON) SELECT * FROM core.orders WHERE {moment} >= now() - interval '30 days'")
+        ).scalar_one()
+        connection.rollback()
+    assert 15 < plan[0]["Plan"]["Plan Rows"] < 60
+
+
 def test_who_came_back_is_looked_up_buyer_by_buyer(filled: Engine) -> None:
     query = next(path for path in QUERIES if path.stem == "buyers_who_came_back").read_text()
     plan = explained(filled, query.rstrip(";\n"))
