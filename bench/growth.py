@@ -41,6 +41,8 @@ LOADED, LOADED_DAYS = 2_000, 5
 # Changes of one pass, as of a busy minute.
 CHANGES = 100
 REPEATS = 5
+# Questions are quick, so they can be asked more often.
+ROUNDS_OF_QUESTIONS = 9
 # Longer than details of an order may be of its own second, so that no pass has to come again for one.
 REST_SECONDS = 3.5
 
@@ -166,7 +168,7 @@ def _pair(on: Stage, sides: tuple[Side, Side], name: str) -> tuple[Work, Work]:
 def _pair_asked(sides: tuple[Side, Side], query: str) -> tuple[Work, Work]:
     """Ask both sides in turn, each time for so long that what a transaction and its connection cost is lost in it."""
     asked: tuple[list[float], list[float]] = ([], [])
-    for number in range(REPEATS):
+    for number in range(ROUNDS_OF_QUESTIONS):
         # Now this one first, now the other: who comes second finds the processor's caches full of the first.
         for which in (0, 1) if number % 2 else (1, 0):
             asked[which].append(_ask_often(sides[which].engine, query))

@@ -34,6 +34,7 @@ class Listed(NamedTuple):
     payment: Decimal | None = None
     lines: int | None = None
     quantity: int | None = None
+    step_status: str | None = None
 
 
 class Held(NamedTuple):
@@ -49,6 +50,7 @@ class Held(NamedTuple):
         asked_at: the platform's time when the request behind the row left us.
         is_whole: the details of that version are loaded.
         is_altered: the row is not what the answer that it was loaded from said.
+        step_status: of a pre-sale, which of its steps are paid.
 
     """
 
@@ -61,6 +63,7 @@ class Held(NamedTuple):
     asked_at: datetime
     is_whole: bool = True
     is_altered: bool = False
+    step_status: str | None = None
 
 
 class Difference(NamedTuple):
@@ -134,6 +137,7 @@ def _is_right(said: Listed, have: Held, listed_at: datetime) -> bool:
             (said.payment, have.payment),
             (said.lines, have.lines),
             (said.quantity, have.quantity),
+            (said.step_status, have.step_status),
         )
     )
 

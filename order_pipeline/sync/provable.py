@@ -64,7 +64,7 @@ class _Orders:
         return {
             row.order_id: Held(
                 row.created_at, row.modified_at, row.status, row.payment, row.lines, row.quantity, row.asked_at,
-                row.is_whole,
+                row.is_whole, step_status=row.step_status,
             )
             for row in orders_of_day(connection, shop_id, window.start, window.end)
         }  # fmt: skip
@@ -73,7 +73,7 @@ class _Orders:
         for page in platform.created_versions(window):
             records = [
                 (each.order_id, each.created_at,
-                 Listed(each.modified_at, each.status, each.payment, each.lines, each.quantity))
+                 Listed(each.modified_at, each.status, each.payment, each.lines, each.quantity, each.step_status))
                 for each in page.versions
             ]  # fmt: skip
             yield ListedPage(page.sent_at, records, page.rejected)

@@ -3,9 +3,10 @@
 Belongs here: asking, filling, storing the result. Not here: judging (insights/reconciliation.py).
 
 What an equal day proves. Small days are listed: every order is there, in the platform's version, with its status,
-payment, lines and pieces. Larger days are counted: the platform's total and its totals of the largest statuses agree,
-and every row is, column by column, the detail that it was loaded from. Equal counts do not prove that an order
-changed on the platform without changing its status and both channels missed that, nor that two errors cancel out;
+a pre-sale's step, payment, lines and pieces. Larger days are counted: the platform's total and its totals of the
+largest statuses agree, and every row is, column by column, the detail that it was loaded from. Equal counts do not
+prove that an order changed on the platform without changing its status (a pre-sale whose deposit is paid keeps its
+status) and both channels missed that, nor that two errors cancel out;
 ``listed=True`` proves that too, for a call every hundred orders. Of a list's rows only what the list shows is
 compared; texts, addresses and the like are proven against the stored details alone. Orders are proven by the day of
 their creation, refunds by the day of their last change, as the platform lists them.

@@ -33,6 +33,7 @@ class DayOrder(NamedTuple):
     quantity: int
     asked_at: datetime
     is_whole: bool
+    step_status: str | None
 
 
 class DayRefund(NamedTuple):
@@ -68,7 +69,7 @@ def orders_of_day(connection: Connection, shop_id: str, start: datetime, end: da
         text("""
             SELECT o.order_id, o.created_at, o.modified_at, o.status, o.payment, count(i.item_id),
                    coalesce(sum(i.quantity), 0), o.sent_at,
-                   coalesce(o.detail_modified_at >= o.modified_at, false)
+                   coalesce(o.detail_modified_at >= o.modified_at, false), o.step_status
             FROM core.orders o
             LEFT JOIN core.order_items i ON i.shop_id = o.shop_id AND i.order_id = o.order_id
             WHERE o.shop_id = :shop_id AND o.created_at >= :start AND o.created_at <= :end

@@ -37,6 +37,7 @@ listings = st.dictionaries(
         st.integers(0, 3).map(Decimal),
         st.integers(1, 2),
         st.integers(1, 3),
+        st.sampled_from([None, "FRONT_NOPAID_FINAL_NOPAID", "FRONT_PAID_FINAL_NOPAID"]),
     ),
     max_size=40,
 )
@@ -52,6 +53,7 @@ def held_as(listed: Listed, **changes: object) -> Held:
         lines=listed.lines or 1,
         quantity=listed.quantity or 1,
         asked_at=LISTED_AT - timedelta(hours=1),
+        step_status=listed.step_status,
     )
     return right._replace(**changes)  # type: ignore[arg-type]
 
@@ -70,6 +72,7 @@ def test_what_was_spoilt_is_found_exactly(listed: dict[str, Listed], data: st.Da
             "status": right._replace(status="SOMETHING_ELSE"),
             "payment": right._replace(payment=(order.payment or 0) + Decimal("0.01")),
             "quantity": right._replace(quantity=right.quantity + 1),
+            "step": right._replace(step_status="SOMETHING_ELSE") if order.step_status else None,
             "a line": right._replace(lines=right.lines + 1),
             "no details": right._replace(is_whole=False),
             "not as answered": right._replace(is_altered=True),
@@ -81,7 +84,7 @@ def test_what_was_spoilt_is_found_exactly(listed: dict[str, Listed], data: st.Da
             del held[order_id]
         else:
             held[order_id] = spoilt
-        if way in ("delete", "quarantine"):
+        if spoilt is None or way == "quarantine":
             missing.add(order_id)
         elif way != "leave":
             stale.add(order_id)

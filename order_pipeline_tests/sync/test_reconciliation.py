@@ -187,6 +187,30 @@ def test_a_change_that_both_channels_missed_is_found_where_the_day_is_listed(eng
     assert reconcile(engine, access).row.calls <= MOST_CALLS_ON_A_RIGHT_DAY
 
 
+def test_a_deposit_whose_details_lagged_behind_is_found_by_a_listed_day(engine: Engine, play: Play) -> None:
+    access = play.access()
+    pass_over(engine, access)
+    order_id = str(play.marketplace.place_order(SHOP, order_type="step"))
+    play.clock.advance(60)
+    pass_over(engine, access)
+    # As if the details had been the platform's of a moment before, in the same second: answer and row agree, and
+    # status and amount are the same in either step.
+    now, before = "FRONT_NOPAID_FINAL_NOPAID", "FRONT_PAID_FINAL_NOPAID"
+    values = {"order_id": order_id, "now": now, "before": before}
+    with transaction(engine) as connection:
+        body = "UPDATE raw.page SET body = replace(body, :now, :before) WHERE order_id = :order_id"
+        assert connection.execute(text(body), values).rowcount == 1
+        row = "UPDATE core.orders SET step_status = :before WHERE order_id = :order_id AND step_status = :now"
+        assert connection.execute(text(row), values).rowcount == 1
+    play.clock.advance(60)
+    today = reconcile_day(access, engine, NOON.date(), access.platform.now(), listed=True)
+    assert today is not None
+    assert today.sample == ((order_id, "stale"),)
+    assert today.row.equal
+    truth = proof(engine, access, play.server.url)
+    assert truth.equal, truth.examples
+
+
 def test_an_order_in_quarantine_is_missing_until_it_is_settled(engine: Engine, play: Play) -> None:
     access = play.access()
     # Which orders are struck follows from their numbers, so they are the same each time.

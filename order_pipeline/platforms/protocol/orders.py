@@ -134,6 +134,7 @@ class OrderVersion(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     modified_at: datetime
     status: str
+    step_status: str | None
     payment: Decimal | None
     lines: int | None
     quantity: int | None

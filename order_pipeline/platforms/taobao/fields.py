@@ -180,9 +180,9 @@ _LIST_LINE = tuple(name for name in _LINE if name not in _NOT_IN_LISTS_OF_LINES)
 CREATED_LIST_FIELDS = _join(_TRADE + _ONLY_CREATED_LIST_AND_DETAIL + _ONLY_LISTS + _ONLY_CREATED_LIST, _LIST_LINE)
 CHANGED_LIST_FIELDS = _join(_TRADE + _ONLY_LISTS, _LIST_LINE)
 DETAIL_FIELDS = _join(_TRADE + _ONLY_CREATED_LIST_AND_DETAIL + _ONLY_DETAIL, _LINE + _ONLY_DETAIL_OF_LINES)
-# Enough to see whether an order of ours is the platform's: its version, where it stands, money and pieces. About 150
-# bytes an order, where the whole list row has 2,000.
-VERSION_FIELDS = "tid,created,modified,status,payment,orders.oid,orders.num"
+# Enough to see whether an order of ours is the platform's: its version, where it stands (of a pre-sale the step, too,
+# of which ``status`` says nothing), money and pieces. About 150 bytes an order, where the whole list row has 2,000.
+VERSION_FIELDS = "tid,created,modified,status,step_trade_status,payment,orders.oid,orders.num"
 COUNT_FIELDS = "tid"
 
 # What a list of refunds can be narrowed to (§4.7).

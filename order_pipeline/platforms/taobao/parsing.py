@@ -111,7 +111,7 @@ def parse_trade(trade: object, *, text_is_clean: bool = False) -> Order | Reject
 
 
 def parse_version(trade: object, *, text_is_clean: bool = False) -> OrderVersion | RejectedRecord:
-    """Read just the version of a trade: when it changed, where it stands, its payment, lines and pieces.
+    """Read just the version of a trade: when it changed, where it and its pre-sale stand, payment, lines, pieces.
 
     Lines that are missing or cannot be read leave ``lines`` and ``quantity`` unsaid. Never raises on any JSON value.
     """
@@ -129,6 +129,8 @@ def parse_version(trade: object, *, text_is_clean: bool = False) -> OrderVersion
         modified_at = needed(read_moment(get(field)))
         field = "status"
         status = needed(read_code(get(field)))
+        field = "step_trade_status"
+        step_status = read_code(get(field))
         field = "payment"
         payment = read_money(get(field))
     except UnreadableError as problem:
@@ -139,6 +141,7 @@ def parse_version(trade: object, *, text_is_clean: bool = False) -> OrderVersion
         created_at=created_at,
         modified_at=modified_at,
         status=status,
+        step_status=step_status,
         payment=payment,
         lines=len(quantities) if quantities else None,
         quantity=sum(quantities) if quantities else None,

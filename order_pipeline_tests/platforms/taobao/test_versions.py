@@ -36,6 +36,7 @@ def test_versions_say_of_every_order_what_the_whole_list_says(server: SandboxSer
             created_at=order.created_at,
             modified_at=order.modified_at,
             status=order.status,
+            step_status=order.step_status,
             payment=order.payment,
             lines=len(order.items),
             quantity=sum(item.quantity for item in order.items),
@@ -106,7 +107,11 @@ json_values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["tid", "created", "modified", "status", "payment", "orders"]), json_values))
+@given(
+    st.dictionaries(
+        st.sampled_from(["tid", "created", "modified", "status", "step_trade_status", "payment", "orders"]), json_values
+    )
+)
 def test_reading_a_version_never_raises(changes: dict[str, Any]) -> None:
     record = trade() | changes
     version = parse_version(record)
