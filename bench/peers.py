@@ -31,12 +31,14 @@ PEERS = Path(__file__).parent.parent / ".venv-peers" / "bin" / "python"
 CHANGED_SHARE = 0.05
 # A sale's hour of a large shop. A window of changes ends with a second, and those of its last one come twice.
 CHANGES_A_SECOND = 10
+# They take half a second each, so a median of three would be of the machine.
+INCREMENTS = 5
 # Longer than windows overlap.
 REST_SECONDS = 310.0
 
 
 def loads(orders: int, days: int, repeats: int, console: Console) -> dict[str, float]:
-    """First load and increments of every peer; each figure the median of ``repeats`` runs, taken in turn."""
+    """First load and increments of every peer; each figure the median of some runs, taken in turn."""
     first: dict[str, list[dict[str, Any]]] = {name: [] for name in ("bare", "raw", "dlt", "ours")}
     with stage(orders, days, driven=True) as on, on.as_shops_file(), ExitStack() as running:
         for number in range(repeats):
@@ -50,9 +52,8 @@ def loads(orders: int, days: int, repeats: int, console: Console) -> dict[str, f
                     peer = (running if is_last else stops).enter_context(_Peer.started(*command))
                     first[name].append(peer.heard())
                     first[name][-1]["peer"] = peer
-        increments = _increments(
-            on, repeats, {name: first[name][-1]["peer"] for name in ("dlt", "ours") if first[name]}
-        )
+        followers = {name: first[name][-1]["peer"] for name in ("dlt", "ours") if first[name]}
+        increments = _increments(on, INCREMENTS if repeats > 1 else 1, followers)
     counted = {run["orders"] for runs in first.values() for run in runs}
     if len(counted) != 1:
         raise AssertionError(f"the peers loaded different numbers of orders: {counted}")
