@@ -165,8 +165,8 @@ def _order_merge(source: Source, subject: Subject) -> Any:
 def _line_merge(source: Source, subject: Subject) -> Any:
     """Build the merge of lines: those of just the orders that got in, whole.
 
-    A memo or a flag changes an order and none of its lines. They are compared before, so that those that stay as they are
-    are not even locked: of 2,500 such orders 250 records of WAL instead of 4,400.
+    A memo or a flag changes an order and none of its lines. They are compared before, so that those that stay as they
+    are are not even locked: of 2,500 such orders 250 records of WAL instead of 4,400.
     """
     columns = ("shop_id", "order_id", *ITEM_COLUMNS)
     held = ", ".join(f"held.{column}" for column in ITEM_COLUMNS[1:])
