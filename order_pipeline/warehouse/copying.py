@@ -55,7 +55,7 @@ def staging_table(
 
 def is_made(connection: Connection, name: str) -> bool:
     """Return whether this session has that temporary table. CREATE ... IF NOT EXISTS takes five times as long."""
-    made = connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": f"pg_temp.{name}"})
+    made = connection.execute(text("SELECT to_regclass(:wanted) IS NOT NULL"), {"wanted": f"pg_temp.{name}"})
     return bool(made.scalar())
 
 
