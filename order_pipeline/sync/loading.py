@@ -39,6 +39,9 @@ PAGES_PER_BATCH = 8
 PAGES_AHEAD = 4
 # While the next page is waited for, so few are staged: the database works while the platform does.
 FEWEST_PAGES = 3
+# A log of calls costs as much as staging a page, so it is written for some batches together; a load that fails leaves
+# the rest of them to who started it (shops.py).
+BATCHES_PER_LOG = 8
 # A session that ends takes along what it staged, and the window is walked again. Who loses five has other worries.
 MOST_WALKS = 5
 
@@ -116,8 +119,10 @@ def _load(
     loaded = Loaded()
     rows = 0
     with session(engine) as connection:
-        for batch, is_last in _batches(pages):
-            calls += access.calls.drain()
+        for number, (batch, is_last) in enumerate(_batches(pages), 1):
+            is_logged = is_last or number % BATCHES_PER_LOG == 0
+            if is_logged:
+                calls += access.calls.drain()
             with connection.begin():
                 if not is_last:
                     # Nobody relies on it before the merge, whose commit waits until this is on disk, too.
@@ -130,8 +135,10 @@ def _load(
                 if is_last:
                     stored = stored._replace(changed=stored.changed + store.merge(connection, rows))
                     finish(connection)
-                store_call_log(connection, calls)
-            calls.clear()
+                if is_logged:
+                    store_call_log(connection, calls)
+            if is_logged:
+                calls.clear()
             loaded = Loaded(loaded.pages + len(batch), stored)
     return loaded
 

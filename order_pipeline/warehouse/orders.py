@@ -172,19 +172,21 @@ def _line_merge(source: Source, subject: Subject) -> Any:
     held = ", ".join(f"held.{column}" for column in ITEM_COLUMNS[1:])
     news = ", ".join(_value(source)(column, "held", "staged") for column in ITEM_COLUMNS[1:])
     return text(f"""
-        WITH held AS MATERIALIZED (
-            SELECT i.* FROM {subject.merged} o
-            JOIN core.order_items i ON i.shop_id = o.shop_id AND i.order_id = o.order_id WHERE NOT o.is_new
-        ), removed AS (
-            DELETE FROM core.order_items i USING held
-            WHERE i.shop_id = held.shop_id AND i.order_id = held.order_id AND i.item_id = held.item_id
+        WITH removed AS (
+            DELETE FROM core.order_items i USING {subject.merged} o
+            WHERE NOT o.is_new AND i.shop_id = o.shop_id AND i.order_id = o.order_id
               AND NOT EXISTS (SELECT FROM {subject.staged_lines} s
-                              WHERE s.order_id = held.order_id AND s.item_id = held.item_id)
+                              WHERE s.order_id = i.order_id AND s.item_id = i.item_id)
         )
         INSERT INTO core.order_items AS stored ({", ".join(columns)})
         SELECT {", ".join(f"staged.{column}" for column in columns)}
         FROM {subject.staged_lines} staged JOIN {subject.merged} o ON o.order_id = staged.order_id
-        LEFT JOIN held ON held.order_id = staged.order_id AND held.item_id = staged.item_id
+        LEFT JOIN LATERAL (
+            -- One by one: held lines of all orders together would be sorted twice, whole rows each time.
+            SELECT * FROM core.order_items i
+            WHERE NOT o.is_new AND i.shop_id = o.shop_id AND i.order_id = o.order_id AND i.item_id = staged.item_id
+            OFFSET 0
+        ) held ON true
         WHERE held.item_id IS NULL OR ({held}) IS DISTINCT FROM ({news})
         ON CONFLICT (shop_id, order_id, item_id) DO UPDATE
         SET {", ".join(map(_assignment(source), ITEM_COLUMNS[1:]))}

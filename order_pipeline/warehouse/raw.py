@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from order_pipeline.warehouse.copying import copy_rows
+from order_pipeline.warehouse.copying import copy_binary
 
 
 class RawPage(NamedTuple):
@@ -29,7 +29,9 @@ class RawPage(NamedTuple):
 
 def store_pages(connection: Connection, shop_id: str, platform: str, channel: str, pages: Sequence[RawPage]) -> None:
     """Store answers as they came. Asked for twice, they are stored twice: both were said."""
-    copy_rows(
+    # Their bodies are most of what is ever copied, and a text would be searched for what has to be escaped on the way
+    # out and in: 28 pages of 150 kB take 82 ms instead of 120.
+    copy_binary(
         connection,
         "raw.page",
         ("shop_id", "platform", "channel", *RawPage._fields),
