@@ -12,7 +12,7 @@ import msgspec
 from order_pipeline.platforms.protocol.answers import Answer, RejectedRecord, Window
 
 
-class OrderItem(msgspec.Struct, frozen=True, kw_only=True):
+class OrderItem(msgspec.Struct, frozen=True):
     """One line of an order; the fields are the columns of ``core.order_items``."""
 
     item_id: str
@@ -39,7 +39,7 @@ class OrderItem(msgspec.Struct, frozen=True, kw_only=True):
     extra: Mapping[str, Any]
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True):
     """One order as one answer showed it; the fields are the columns of ``core.orders``, plus its lines.
 
     ``extra`` keeps every field of the answer that has no column, as it came.

@@ -10,7 +10,9 @@ is dropped silently: what has no column goes to ``extra``, save personal data (f
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -35,12 +37,37 @@ from order_pipeline.platforms.taobao.values import (
     read_text,
 )
 
-# Column -> (field of the answer, reader), in the order of protocol.Order; the rest is spelled out in the code.
-_TRADE_READERS = (
+Read: TypeAlias = Callable[[Any], Any]
+
+
+def _needed(read: Read) -> Read:
+    return lambda value: needed(read(value))
+
+
+def _not_negative(read: Read) -> Read:
+    return lambda value: not_negative(read(value))
+
+
+def _read_promise(value: object) -> datetime | None:
+    # Documented as text without a form: a promise in words has no moment, and is kept as it came (_parse).
+    try:
+        return read_moment(value)
+    except UnreadableError:
+        return None
+
+
+# (column, field of the answer, reader), in the order of protocol.Order. Every reader answers a missing value with None,
+# or refuses it.
+_TRADE_READERS: tuple[tuple[str, str, Read], ...] = (
+    ("order_id", "tid", read_id),
+    ("status", "status", _needed(read_code)),
     ("type", "type", read_code),
+    ("created_at", "created", _needed(read_moment)),
     ("paid_at", "pay_time", read_moment),
     ("shipped_at", "consign_time", read_moment),
     ("ended_at", "end_time", read_moment),
+    ("modified_at", "modified", _needed(read_moment)),
+    ("payment", "payment", _not_negative(read_money)),
     ("total_fee", "total_fee", read_money),
     ("discount_fee", "discount_fee", read_money),
     ("adjust_fee", "adjust_fee", read_money),
@@ -48,6 +75,7 @@ _TRADE_READERS = (
     ("received_payment", "received_payment", read_money),
     ("step_status", "step_trade_status", read_code),
     ("step_paid_fee", "step_paid_fee", read_money),
+    ("promised_ship_at", "send_time", _read_promise),
     ("shipping_type", "shipping_type", read_code),
     ("seller_flag", "seller_flag", read_integer),
     ("buyer_open_uid", "buyer_open_uid", read_code),
@@ -58,16 +86,21 @@ _TRADE_READERS = (
     ("seller_memo", "seller_memo", read_text),
     ("trade_from", "trade_from", read_text),
 )
-_LINE_READERS = (
+# The same of protocol.OrderItem.
+_LINE_READERS: tuple[tuple[str, str, Read], ...] = (
+    ("item_id", "oid", read_id),
     ("num_iid", "num_iid", read_code),
     ("sku_id", "sku_id", read_code),
+    ("sku_code", "outer_sku_id", read_code),
     ("title", "title", read_text),
     ("sku_properties", "sku_properties_name", read_text),
     ("category_id", "cid", read_code),
+    ("quantity", "num", _needed(_not_negative(read_integer))),
     ("price", "price", read_money),
     ("total_fee", "total_fee", read_money),
     ("discount_fee", "discount_fee", read_money),
     ("adjust_fee", "adjust_fee", read_money),
+    ("payment", "payment", _not_negative(read_money)),
     ("divided_payment", "divide_order_fee", read_money),
     ("status", "status", read_code),
     ("refund_status", "refund_status", read_code),
@@ -77,16 +110,19 @@ _LINE_READERS = (
     ("logistics_company", "logistics_company", read_text),
     ("tracking_number", "invoice_no", read_code),
 )
+# Who has no codes of variants has one of the item.
+_OUTER_IID: tuple[tuple[str, str, Read], ...] = (("sku_code", "outer_iid", read_code),)
+_SKU_CODE = 3
+_NEEDED_OF_TRADE = frozenset({"tid", "status", "created", "modified"})
+_NEEDED_OF_LINE = frozenset({"oid", "num"})
 
 # Fields that have a column.
-MAPPED_OF_TRADE = frozenset(field for _, field, _ in _TRADE_READERS) | {
-    "tid", "status", "created", "modified", "payment", "send_time", "orders",
-}  # fmt: skip
-_OF_EVERY_LINE = frozenset(field for _, field, _ in _LINE_READERS) | {"oid", "num", "payment"}
-# These share a column, so both are kept in extra as they came, too.
-MAPPED_OF_LINE = _OF_EVERY_LINE | {"outer_iid", "outer_sku_id"}
+MAPPED_OF_TRADE = frozenset(field for _, field, _ in _TRADE_READERS) | {"orders"}
+# The two codes share a column, so both are kept in extra as they came, too.
+_CODES = {"outer_iid", "outer_sku_id"}
+MAPPED_OF_LINE = frozenset(field for _, field, _ in _LINE_READERS) | _CODES
 _NOT_EXTRA_OF_TRADE = MAPPED_OF_TRADE | PERSONAL_FIELDS
-_NOT_EXTRA_OF_LINE = _OF_EVERY_LINE | PERSONAL_FIELDS
+_NOT_EXTRA_OF_LINE = (MAPPED_OF_LINE - _CODES) | PERSONAL_FIELDS
 
 
 def parse_trade(trade: object, *, text_is_clean: bool = False) -> Order | RejectedRecord:
@@ -171,44 +207,35 @@ def read_record_id(record: object) -> str | None:
 
 
 def _parse(trade: dict[str, Any]) -> Order:
-    get = trade.get
-    field = "tid"
-    try:
-        order_id = read_id(get(field))
-        field = "status"
-        status = needed(read_code(get(field)))
-        field = "created"
-        created_at = needed(read_moment(get(field)))
-        field = "modified"
-        modified_at = needed(read_moment(get(field)))
-        field = "payment"
-        payment = not_negative(read_money(get(field)))
-        columns: dict[str, Any] = {}
-        for column, field, read in _TRADE_READERS:
-            # Half of the fields are missing in most records, which costs no call.
-            columns[column] = None if (value := get(field)) is None else read(value)
-    except UnreadableError as problem:
-        raise UnreadableError(f"{field}: {problem}") from None
+    columns = _read(trade, _TRADE_READERS, _NEEDED_OF_TRADE)
     extra = {name: value for name, value in trade.items() if name not in _NOT_EXTRA_OF_TRADE}
     refuse_deep_values(extra)
-    promised_ship_at = None
-    if send_time := get("send_time"):
-        # Documented as text without a form: a promise in words is kept as it came.
+    order = Order(*columns, extra=extra, items=_parse_lines(trade.get("orders")))
+    if order.promised_ship_at is None and (promise := trade.get("send_time")):
+        extra["send_time"] = promise
+    return order
+
+
+def _read(record: dict[str, Any], readers: tuple[tuple[str, str, Read], ...], needed: frozenset[str]) -> list[Any]:
+    """Return the columns of a record. Raises UnreadableError that names the first field which cannot be read."""
+    get = record.get
+    try:
+        # Half of the fields are missing in most records, which costs no call.
+        columns = [None if (value := get(field)) is None else read(value) for _, field, read in readers]
+    except UnreadableError:
+        raise _problem(record, readers) from None
+    if None in map(get, needed):
+        raise _problem(record, readers)
+    return columns
+
+
+def _problem(record: dict[str, Any], readers: tuple[tuple[str, str, Read], ...]) -> UnreadableError:
+    for _, field, read in readers:
         try:
-            promised_ship_at = read_moment(send_time)
-        except UnreadableError:
-            extra["send_time"] = send_time
-    return Order(
-        order_id=order_id,
-        status=status,
-        created_at=created_at,
-        modified_at=modified_at,
-        payment=payment,
-        promised_ship_at=promised_ship_at,
-        extra=extra,
-        items=_parse_lines(get("orders")),
-        **columns,
-    )
+            read(record.get(field))
+        except UnreadableError as problem:
+            return UnreadableError(f"{field}: {problem}")
+    raise AssertionError("one of them was unreadable before")
 
 
 def _parse_lines(orders: object) -> tuple[OrderItem, ...]:
@@ -226,34 +253,15 @@ def _parse_lines(orders: object) -> tuple[OrderItem, ...]:
 def _parse_line(line: object, number: int) -> OrderItem:
     if not isinstance(line, dict):
         raise UnreadableError(f"orders: line {number} is a {type(line).__name__}")
-    get = line.get
-    field = "oid"
     try:
-        item_id = read_id(get(field))
-        field = "num"
-        quantity = needed(not_negative(read_integer(get(field))))
-        field = "payment"
-        payment = not_negative(read_money(get(field)))
-        field = "outer_sku_id"
-        sku_code = read_code(get(field))
-        if sku_code is None:
-            field = "outer_iid"
-            sku_code = read_code(get(field))
-        columns: dict[str, Any] = {}
-        for column, field, read in _LINE_READERS:
-            columns[column] = None if (value := get(field)) is None else read(value)
+        columns = _read(line, _LINE_READERS, _NEEDED_OF_LINE)
+        if columns[_SKU_CODE] is None and line.get("outer_iid") is not None:
+            columns[_SKU_CODE] = _read(line, _OUTER_IID, frozenset())[0]
     except UnreadableError as problem:
-        raise UnreadableError(f"orders: line {number}: {field}: {problem}") from None
+        raise UnreadableError(f"orders: line {number}: {problem}") from None
     extra = {name: value for name, value in line.items() if name not in _NOT_EXTRA_OF_LINE}
     refuse_deep_values(extra)
-    return OrderItem(
-        item_id=item_id,
-        sku_code=sku_code,
-        quantity=quantity,
-        payment=payment,
-        extra=extra,
-        **columns,
-    )
+    return OrderItem(*columns, extra=extra)
 
 
 def _quantities(orders: object) -> list[int] | None:

@@ -45,6 +45,8 @@ def read_text(value: object) -> str | None:
         return value or None
     if value is None:
         return None
+    if value.__class__ is int:
+        return _digits(value)
     return _written(value)
 
 
