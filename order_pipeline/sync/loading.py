@@ -7,8 +7,6 @@ rows (storing.py), the tables in which they wait (warehouse/staging.py).
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -21,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from order_pipeline.platforms.protocol import Window
 from order_pipeline.sync.access import ShopAccess
 from order_pipeline.sync.storing import ListStore, Page, Stored, store_call_log
+from order_pipeline.traffic.ahead import Ahead
 from order_pipeline.traffic.call_log import Call
 from order_pipeline.warehouse.database import (
     DatabaseUnreachableError,
@@ -144,56 +143,24 @@ def _load(
 
 
 def _batches(pages: Iterator[Page]) -> Iterator[tuple[list[Page], bool]]:
-    """Group pages, fetched in a thread ahead of the loading, and say which group is the last. At least one comes.
+    """Group pages, fetched ahead of the loading, and say which group is the last. At least one comes.
 
     What is there by now is stored, so that the storing begins with the first pages and ends soon after the last.
     """
-    ahead: queue.Queue[Page | BaseException | None] = queue.Queue(maxsize=PAGES_AHEAD)
-    stopped = threading.Event()
-
-    def fetch() -> None:
-        end: BaseException | None = None
+    batch: list[Page] = []
+    with Ahead(pages, PAGES_AHEAD) as ahead:
         try:
-            for page in pages:
-                if not _put(ahead, page, stopped):
-                    return
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
-            end = error
-        _put(ahead, end, stopped)
-
-    fetcher = threading.Thread(target=fetch, name="fetch-pages", daemon=True)
-    fetcher.start()
-    try:
-        batch: list[Page] = []
-        while True:
-            item = ahead.get()
-            if isinstance(item, BaseException):
-                if batch:
+            for page in ahead:
+                batch.append(page)
+                # The end comes right behind the page that says it is the last.
+                if page.has_more and len(batch) >= (PAGES_PER_BATCH if ahead.is_waiting else FEWEST_PAGES):
                     yield batch, False
-                raise item
-            if item is None:
-                yield batch, True
-                return
-            batch.append(item)
-            # The end comes right behind the page that says it is the last.
-            if item.has_more and len(batch) >= (PAGES_PER_BATCH if ahead.qsize() else FEWEST_PAGES):
+                    batch = []
+        except Exception:
+            if batch:
                 yield batch, False
-                batch = []
-    finally:
-        stopped.set()
-        fetcher.join()
-
-
-def _put(
-    ahead: queue.Queue[Page | BaseException | None], item: Page | BaseException | None, stopped: threading.Event
-) -> bool:
-    while not stopped.is_set():
-        try:
-            ahead.put(item, timeout=0.1)
-        except queue.Full:
-            continue
-        return True
-    return False
+            raise
+        yield batch, True
 
 
 def listing_of(

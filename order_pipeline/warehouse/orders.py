@@ -172,22 +172,26 @@ def _line_merge(source: Source, subject: Subject) -> Any:
     held = ", ".join(f"held.{column}" for column in ITEM_COLUMNS[1:])
     news = ", ".join(_value(source)(column, "held", "staged") for column in ITEM_COLUMNS[1:])
     return text(f"""
-        WITH removed AS (
-            DELETE FROM core.order_items i USING {subject.merged} o
-            WHERE NOT o.is_new AND i.shop_id = o.shop_id AND i.order_id = o.order_id
-              AND NOT EXISTS (SELECT FROM {subject.staged_lines} s
-                              WHERE s.order_id = i.order_id AND s.item_id = i.item_id)
+        WITH held AS (
+            SELECT i.* FROM {subject.merged} o CROSS JOIN LATERAL (
+                -- One by one: the planner knows nothing of a session's tables, and would read all lines there are.
+                SELECT * FROM core.order_items i
+                WHERE NOT o.is_new AND i.shop_id = o.shop_id AND i.order_id = o.order_id OFFSET 0
+            ) i
+        ), staged AS (
+            SELECT s.* FROM {subject.staged_lines} s JOIN {subject.merged} o ON o.order_id = s.order_id
+        ), differing AS MATERIALIZED (
+            SELECT {", ".join(f"staged.{column}" for column in columns)},
+                   held.shop_id AS held_shop, held.order_id AS held_order, held.item_id AS held_item
+            FROM held FULL JOIN staged ON staged.order_id = held.order_id AND staged.item_id = held.item_id
+            WHERE held.item_id IS NULL OR staged.item_id IS NULL OR ({held}) IS DISTINCT FROM ({news})
+        ), removed AS (
+            DELETE FROM core.order_items i USING differing d
+            WHERE d.item_id IS NULL
+              AND i.shop_id = d.held_shop AND i.order_id = d.held_order AND i.item_id = d.held_item
         )
         INSERT INTO core.order_items AS stored ({", ".join(columns)})
-        SELECT {", ".join(f"staged.{column}" for column in columns)}
-        FROM {subject.staged_lines} staged JOIN {subject.merged} o ON o.order_id = staged.order_id
-        LEFT JOIN LATERAL (
-            -- One by one: held lines of all orders together would be sorted twice, whole rows each time.
-            SELECT * FROM core.order_items i
-            WHERE NOT o.is_new AND i.shop_id = o.shop_id AND i.order_id = o.order_id AND i.item_id = staged.item_id
-            OFFSET 0
-        ) held ON true
-        WHERE held.item_id IS NULL OR ({held}) IS DISTINCT FROM ({news})
+        SELECT {", ".join(columns)} FROM differing WHERE item_id IS NOT NULL
         ON CONFLICT (shop_id, order_id, item_id) DO UPDATE
         SET {", ".join(map(_assignment(source), ITEM_COLUMNS[1:]))}
     """)

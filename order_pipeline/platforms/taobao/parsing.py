@@ -210,7 +210,8 @@ def _parse(trade: dict[str, Any]) -> Order:
     columns = _read(trade, _TRADE_READERS, _NEEDED_OF_TRADE)
     extra = {name: value for name, value in trade.items() if name not in _NOT_EXTRA_OF_TRADE}
     refuse_deep_values(extra)
-    order = Order(*columns, extra=extra, items=_parse_lines(trade.get("orders")))
+    columns += (extra, _parse_lines(trade.get("orders")))
+    order = Order(*columns)
     if order.promised_ship_at is None and (promise := trade.get("send_time")):
         extra["send_time"] = promise
     return order
@@ -261,7 +262,8 @@ def _parse_line(line: object, number: int) -> OrderItem:
         raise UnreadableError(f"orders: line {number}: {problem}") from None
     extra = {name: value for name, value in line.items() if name not in _NOT_EXTRA_OF_LINE}
     refuse_deep_values(extra)
-    return OrderItem(*columns, extra=extra)
+    columns.append(extra)
+    return OrderItem(*columns)
 
 
 def _quantities(orders: object) -> list[int] | None:

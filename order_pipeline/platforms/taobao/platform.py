@@ -7,9 +7,9 @@ trace_methods.py, stock_methods.py), how a list is walked (paging.py), how a tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -41,11 +41,13 @@ from order_pipeline.platforms.taobao.message_methods import TaobaoMessages
 from order_pipeline.platforms.taobao.paging import ListAnswer, Row, WalkedPage, walk
 from order_pipeline.platforms.taobao.parsing import parse_trade, parse_version, read_record_id
 from order_pipeline.platforms.taobao.receivers import RECEIVER_FIELDS, take_receiver
-from order_pipeline.platforms.taobao.records import read_record_moment
+from order_pipeline.platforms.taobao.records import needed, read_record_moment, rejected
 from order_pipeline.platforms.taobao.refund_methods import TaobaoRefunds
 from order_pipeline.platforms.taobao.shapes import FIELDS, shapes_of_answer
 from order_pipeline.platforms.taobao.stock_methods import TaobaoStock
 from order_pipeline.platforms.taobao.trace_methods import TaobaoTraces
+from order_pipeline.platforms.taobao.values import UnreadableError, read_id, read_moment
+from order_pipeline.traffic.ahead import Ahead
 from order_pipeline.traffic.breaker import Kind
 
 __all__ = ["TaobaoCredentials", "TaobaoPlatform"]
@@ -53,6 +55,10 @@ __all__ = ["TaobaoCredentials", "TaobaoPlatform"]
 DETAIL = "taobao.trade.fullinfo.get"
 
 _Record: TypeAlias = Order | OrderVersion | RejectedRecord
+_Page = TypeVar("_Page", OrderPage, VersionPage)
+
+# Read meanwhile: the one that comes next.
+PAGES_AHEAD = 1
 
 
 class _ListMethod(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,10 +95,11 @@ _DETAIL_KEYS = frozenset({"trade"})
 
 
 class _Content(msgspec.Struct, frozen=True):
-    """What a page holds: for each row the order or the reason why it is none."""
+    """What a page holds: its rows as they came."""
 
     answer: Answer
-    records: list[_Record]
+    rows: list[Any]
+    text_is_clean: bool
 
 
 class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
@@ -106,7 +113,7 @@ class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
             ValueError: the window is empty or not in whole seconds.
 
         """
-        return map(_order_page, self._walk(CREATED, window))
+        return self._pages(CREATED, window, _order_page)
 
     def changed_orders(self, window: Window) -> Iterator[OrderPage]:
         """Walk the orders last modified in the window, newest first (§3.2 taobao.trades.sold.increment.get).
@@ -116,7 +123,7 @@ class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
             ValueError: the window is empty or not in whole seconds.
 
         """
-        return map(_order_page, self._walk(CHANGED, window))
+        return self._pages(CHANGED, window, _order_page)
 
     def created_versions(self, window: Window) -> Iterator[VersionPage]:
         """Walk the orders created in the window, with few fields (§3.1 taobao.trades.sold.get).
@@ -126,7 +133,7 @@ class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
             ValueError: the window is empty or not in whole seconds.
 
         """
-        return map(_version_page, self._walk(VERSIONS, window))
+        return self._pages(VERSIONS, window, _version_page)
 
     @property
     def countable_statuses(self) -> Collection[str]:
@@ -233,6 +240,15 @@ class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
         """Look which fields a stored answer's records have."""
         return shapes_of_answer(body)
 
+    def _pages(
+        self, listing: _ListMethod, window: Window, page_of: Callable[[WalkedPage, list[_Record]], _Page]
+    ) -> Iterator[_Page]:
+        read = _Reader(listing.parse)
+        # The next page is asked for while this one is read: each takes about as long as the other.
+        with Ahead(self._walk(listing, window), PAGES_AHEAD) as walked:
+            for page in walked:
+                yield page_of(page, read(page))
+
     def _walk(self, listing: _ListMethod, window: Window) -> Iterator[WalkedPage]:
         self._learn_time(Kind.CLOCK)
 
@@ -250,9 +266,9 @@ class TaobaoPlatform(TaobaoMessages, TaobaoRefunds, TaobaoTraces, TaobaoStock):
             page = read_list(
                 envelope.payload, "trades", "trade", page_no=page_no, page_size=self._page_size, attempted=attempted
             )
-            records = [listing.parse(row, text_is_clean=envelope.text_is_clean) for row in page.rows]
-            rows = [_row(record, raw, listing.moment) for record, raw in zip(records, page.rows, strict=True)]
-            return ListAnswer(rows, page.has_next, page.total_results, _Content(answer, records))
+            rows = [_row(raw, listing.moment) for raw in page.rows]
+            content = _Content(answer, page.rows, envelope.text_is_clean)
+            return ListAnswer(rows, page.has_next, page.total_results, content)
 
         params = {
             "fields": listing.fields,
@@ -277,32 +293,56 @@ def _read_trade(envelope: Envelope, attempted: str) -> Order | RejectedRecord:
     return parse_trade(trade, text_is_clean=envelope.text_is_clean)
 
 
-def _row(record: _Record, raw: Any, moment_field: str) -> Row:
-    if not isinstance(record, RejectedRecord):
-        moment = record.created_at if moment_field == "created" else record.modified_at
-        return Row((record.order_id, record.modified_at), moment)
-    # A rejected record is the same only if it is the same to the letter.
-    return Row((read_record_id(raw), record.body), read_record_moment(raw, moment_field))
+class _Reader:
+    """Reads the rows of a walk's pages that no earlier page had."""
+
+    def __init__(self, parse: Callable[..., _Record]) -> None:
+        self._parse = parse
+        self._unreadable: dict[Hashable, str] = {}
+
+    def __call__(self, page: WalkedPage) -> list[_Record]:
+        """Return what the rows mean that are new, or whose copy on an earlier page was unreadable in another way."""
+        content: _Content = page.answer.content
+        fresh = set(page.fresh)
+        records = []
+        for index, (row, raw) in enumerate(zip(page.answer.rows, content.rows, strict=True)):
+            earlier = self._unreadable.get(row.key)
+            if index not in fresh and earlier is None:
+                continue
+            record = self._parse(raw, text_is_clean=content.text_is_clean)
+            if isinstance(record, RejectedRecord):
+                if record.body == earlier:
+                    continue
+                self._unreadable[row.key] = record.body
+            records.append(record)
+        return records
 
 
-def _order_page(page: WalkedPage) -> OrderPage:
+def _row(raw: Any, moment_field: str) -> Row:
+    try:
+        key: Hashable = (read_id(raw["tid"]), needed(read_moment(raw["modified"])))
+    except (KeyError, TypeError, UnreadableError):
+        # One that cannot say which it is is the same only if it is the same to the letter.
+        key = (read_record_id(raw), rejected(raw, "").body)
+    return Row(key, read_record_moment(raw, moment_field))
+
+
+def _order_page(page: WalkedPage, records: list[_Record]) -> OrderPage:
     content: _Content = page.answer.content
-    fresh = [content.records[index] for index in page.fresh]
     return OrderPage(
         answer=content.answer,
         window=page.window,
         page_no=page.page_no,
         has_more=page.has_more,
-        orders=tuple(record for record in fresh if isinstance(record, Order)),
-        rejected=tuple(record for record in fresh if isinstance(record, RejectedRecord)),
+        orders=tuple(record for record in records if isinstance(record, Order)),
+        rejected=tuple(record for record in records if isinstance(record, RejectedRecord)),
     )
 
 
-def _version_page(page: WalkedPage) -> VersionPage:
+def _version_page(page: WalkedPage, records: list[_Record]) -> VersionPage:
     content: _Content = page.answer.content
-    fresh = [content.records[index] for index in page.fresh]
     return VersionPage(
         sent_at=content.answer.sent_at,
-        versions=tuple(record for record in fresh if isinstance(record, OrderVersion)),
-        rejected=tuple(record for record in fresh if isinstance(record, RejectedRecord)),
+        versions=tuple(record for record in records if isinstance(record, OrderVersion)),
+        rejected=tuple(record for record in records if isinstance(record, RejectedRecord)),
     )
