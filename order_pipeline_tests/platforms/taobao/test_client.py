@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from order_pipeline.platforms.protocol import Answer
+from order_pipeline.platforms.protocol import Answer, Window
 from order_pipeline.platforms.taobao.client import TaobaoClient, TaobaoCredentials
 from order_pipeline.platforms.taobao.decoding import Envelope
 from order_pipeline.platforms.taobao.platform import TaobaoPlatform
@@ -30,12 +30,14 @@ from order_pipeline.traffic.errors import (
 from order_pipeline.traffic.retry import RetrySettings
 from order_pipeline_tests.platforms.taobao.raw_gateway import Answer as RawAnswer
 from order_pipeline_tests.platforms.taobao.raw_gateway import RawGateway, http, raw, reset, trickle
-from order_pipeline_tests.platforms.taobao.samples import list_answer
+from order_pipeline_tests.platforms.taobao.samples import list_answer, trade
 
 SECRET = "the-app-secret"
 SESSION = "6100-the-session-key"
 TIME = b'{"time_get_response":{"time":"2026-03-01 12:00:00","request_id":"r7"}}'
 NOON = datetime(2026, 3, 1, 4, 0, 0, 500_000, tzinfo=UTC)
+# The sample trades are created on the first of March at 20:00, Shanghai.
+SAMPLES_DAY = Window(datetime(2026, 2, 28, 16, tzinfo=UTC), datetime(2026, 3, 1, 16, tzinfo=UTC))
 QUICK = Limits(connect_seconds=0.5, read_seconds=0.5, total_seconds=0.8)
 
 
@@ -334,6 +336,26 @@ def test_the_time_an_answer_was_sent_is_the_platforms_and_never_later_than_it_wa
         detail = platform.order("17")
     assert detail.answer.sent_at == datetime(2026, 3, 1, 4, 0, 1, tzinfo=UTC)
     assert detail.rejected is not None
+
+
+def test_an_order_that_comes_again_is_handed_over_if_it_could_not_be_read_before() -> None:
+    # The same second is on both pages. In the first answer the amount of one order is spoilt, in the second it is not.
+    spoilt, sound, last = trade(tid=1, payment="1O6.80"), trade(tid=1), trade(tid=2, modified="2026-03-02 08:00:00")
+    first, second = list_answer(trade(tid=3), spoilt, has_next=True), list_answer(trade(tid=3), sound, last)
+    with RawGateway(http(TIME), http(first), http(second)) as gateway:
+        platform = TaobaoPlatform(credentials(gateway.url), CallLog(), retry=RetrySettings(attempts=1))
+        pages = list(platform.created_orders(SAMPLES_DAY))
+    assert [[order.order_id for order in page.orders] for page in pages] == [["3"], ["1", "2"]]
+    assert [[record.order_id for record in page.rejected] for page in pages] == [["1"], []]
+
+
+def test_an_unreadable_order_that_comes_again_unchanged_is_handed_over_once() -> None:
+    spoilt = trade(tid=1, payment="1O6.80")
+    first, second = list_answer(spoilt, has_next=True), list_answer(spoilt, trade(tid=2))
+    with RawGateway(http(TIME), http(first), http(second)) as gateway:
+        platform = TaobaoPlatform(credentials(gateway.url), CallLog(), retry=RetrySettings(attempts=1))
+        pages = list(platform.created_orders(SAMPLES_DAY))
+    assert [[record.order_id for record in page.rejected] for page in pages] == [["1"], []]
 
 
 def test_a_page_size_that_the_platform_does_not_serve_is_refused() -> None:
