@@ -11,7 +11,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,11 +23,12 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from bench.stage import Stage, in_own_process, stage
+from bench.floor import read_changes
+from bench.stage import Stage, stage
 from order_pipeline.commands.proof import read_truth
 from order_pipeline.platforms.taobao.fields import ALL_TYPES, CREATED_LIST_FIELDS
 
-PEERS = Path(__file__).parent.parent / ".venv-peers" / "bin" / "python"
+DLT = Path(__file__).parent.parent / ".venv-peers" / "bin" / "python"
 CHANGED_SHARE = 0.05
 # A sale's hour of a large shop. A window of changes ends with a second, and those of its last one come twice.
 CHANGES_A_SECOND = 10
@@ -39,20 +40,18 @@ REST_SECONDS = 310.0
 
 def loads(orders: int, days: int, repeats: int, console: Console) -> dict[str, float]:
     """First load and increments of every peer; each figure the median of some runs, taken in turn."""
-    first: dict[str, list[dict[str, Any]]] = {name: [] for name in ("bare", "raw", "dlt", "ours")}
+    first: dict[str, list[dict[str, Any]]] = {name: [] for name in PEERS}
     with stage(orders, days, driven=True) as on, on.as_shops_file(), ExitStack() as running:
+        followers: dict[str, _Peer] = {}
         for number in range(repeats):
             is_last = number == repeats - 1
-            for kind in ("bare", "raw"):
-                first[kind].append(in_own_process("bench.floor", kind, on.database(), on.url, str(days)))
             with ExitStack() as stops:
-                for name, command in (("dlt", _dlt(on, days)), ("ours", _ours(on, days))):
-                    if not command:
+                for name, command_of in PEERS.items():
+                    if not (command := command_of(on, days)):
                         continue
                     peer = (running if is_last else stops).enter_context(_Peer.started(*command))
                     first[name].append(peer.heard())
-                    first[name][-1]["peer"] = peer
-        followers = {name: first[name][-1]["peer"] for name in ("dlt", "ours") if first[name]}
+                    followers[name] = peer
         increments = _increments(on, INCREMENTS if repeats > 1 else 1, followers)
     counted = {run["orders"] for runs in first.values() for run in runs}
     if len(counted) != 1:
@@ -67,6 +66,7 @@ def loads(orders: int, days: int, repeats: int, console: Console) -> dict[str, f
         # Pages at their fullest; the walk's shared seconds and the one look at the clock are the rest.
         "list_calls_vs_minimum": round(first["ours"][0]["calls"] / first["raw"][0]["calls"], 3),
         "increment_s": round(median(run["seconds"] for run in increments["ours"]), 2),
+        "incremental_vs_raw_floor": _ratio(increments["ours"], increments["raw"]),
         "first_load_vs_dlt": None,
         "incremental_vs_dlt": None,
     }
@@ -115,13 +115,18 @@ class _Peer:
         return self.heard()
 
 
+def _floor(kind: str) -> Callable[[Stage, int], list[str]]:
+    run = [sys.executable, "-W", "ignore", "-m", "bench.floor", kind]
+    return lambda on, days: [*run, on.database(), on.url, str(days)]
+
+
 def _ours(on: Stage, days: int) -> list[str]:
     return [sys.executable, "-W", "ignore", "-m", "bench.increments", on.database(), on.url, str(days)]
 
 
 def _dlt(on: Stage, days: int) -> list[str]:
     """The command, none where dlt is not installed."""
-    if not PEERS.exists():
+    if not DLT.exists():
         return []
     shop = {name: value for name, value in msgspec.to_builtins(on.shop).items() if isinstance(value, str)}
     shop |= {"fields": CREATED_LIST_FIELDS, "types": ALL_TYPES}
@@ -129,22 +134,32 @@ def _dlt(on: Stage, days: int) -> list[str]:
     # It insists on a host and a password; the socket's folder in the query goes before them.
     database = on.database().replace("+psycopg2", "").replace("postgres@/", "postgres:unused@localhost/")
     script = str(Path(__file__).with_name("peer_dlt.py"))
-    return [str(PEERS), "-W", "ignore", script, database, on.url, str(days), json.dumps(shop), folder]
+    return [str(DLT), "-W", "ignore", script, database, on.url, str(days), json.dumps(shop), folder]
+
+
+# Who is compared, and the command that starts each (none: not installed); in this order, then in the other.
+PEERS: dict[str, Callable[[Stage, int], list[str]]] = {
+    "bare": _floor("bare"),
+    "raw": _floor("raw"),
+    "dlt": _dlt,
+    "ours": _ours,
+}
 
 
 def _increments(on: Stage, repeats: int, peers: dict[str, _Peer]) -> dict[str, list[dict[str, Any]]]:
     """Let a share of the orders change, and each peer follow; the first to go changes every time."""
     tids = sorted(read_truth(on.url, on.shop.id).orders)
     chance = random.Random(1)
-    took: dict[str, list[dict[str, Any]]] = {name: [] for name in ("dlt", "ours")}
+    took: dict[str, list[dict[str, Any]]] = {name: [] for name in PEERS}
     for number in range(repeats):
         changed = chance.sample(tids, int(len(tids) * CHANGED_SHARE))
-        if "ours" in peers:
-            # As in life, where polls come every half minute: the watermark is past the changes of the last time, and
-            # our overlap does not list them again.
-            peers["ours"].told(touch(on, []))
+        # As in life, where polls come every half minute: the watermark is past the changes of the last time, and our
+        # overlap does not list them again.
+        peers["ours"].told(touch(on, []))
         window = touch(on, changed)
-        for name in sorted(peers, reverse=bool(number % 2)):
+        # Once for nobody: the sandbox writes each order out for who asks first, a quarter of a second for 2,500.
+        read_changes(on.url, window)
+        for name in list(peers)[:: -1 if number % 2 else 1]:
             took[name].append(peers[name].told(window))
         # At least: while the clock goes on for them, a few orders of the sandbox change by themselves.
         brought = {name: int(took[name][-1]["changed"]) for name in peers}

@@ -13,7 +13,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from bench.peers import PEERS
+from bench.peers import DLT
 from bench.stage import in_own_process, stage
 
 PROFILES = Path(__file__).parent.parent / "docs" / "profiles"
@@ -33,7 +33,7 @@ def main() -> None:
             if path == "details":
                 in_own_process("bench.load", "lists", *arguments)
             load = [sys.executable, "-W", "ignore", "-m", "bench.load", path, *arguments]
-            spy = [str(PEERS.with_name("py-spy")), "record", "--format", "raw", "--rate", "200", "--gil", "--output"]
+            spy = [str(DLT.with_name("py-spy")), "record", "--format", "raw", "--rate", "200", "--gil", "--output"]
             subprocess.run([*spy, raw.name, "--", *load], check=True, capture_output=True)
             stacks = Path(raw.name).read_text(encoding="utf-8")
         (PROFILES / f"{path}.txt").write_text(summary(path, orders, stacks), encoding="utf-8")

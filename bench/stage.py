@@ -32,13 +32,17 @@ _numbers = itertools.count(1)
 
 SERVE = """
 import sys
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from bench.stage import sandbox_shops
+from order_pipeline.platforms.taobao.values import CHINA
 from order_pipeline.sandbox.server import serve
 from order_pipeline.sandbox.settings import SandboxSettings
 orders, days, rate = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) or None
 live, speed, redelivery = map(float, sys.argv[4:7])
-driven = datetime.now(UTC).replace(microsecond=0) if sys.argv[7] == "True" else None
+# It is driven on by hours, and shall not come to a day of which Dagster knows no partition yet.
+now = datetime.now(CHINA).replace(microsecond=0)
+begin = max(now - timedelta(hours=5), now.replace(hour=0, minute=1, second=0))
+driven = begin if sys.argv[7] == "True" else None
 serve(SandboxSettings(orders=orders, days=days, seed=1, calls_per_minute=rate, live_orders_per_second=live,
                       live_life_speed=speed, message_redelivery_seconds=redelivery, driven_from=driven,
                       shops=sandbox_shops(int(sys.argv[8]))), port=0,
@@ -128,8 +132,8 @@ def stage(
     """Serve synthetic orders (about 1.67 lines each) from a process of its own.
 
     ``live``: orders that arrive a second, and how many times faster than real they live. ``redelivery_seconds``: how
-    long a message that nobody confirmed waits to come again. ``driven``: the platform's clock starts now and stands
-    still until told. ``shops``: that share the orders.
+    long a message that nobody confirmed waits to come again. ``driven``: the platform's clock starts some hours ago and
+    stands still until told. ``shops``: that share the orders.
     """
     numbers = (orders, days, calls_per_minute, *live, redelivery_seconds, driven, shops)
     command = [sys.executable, "-c", SERVE, *map(str, numbers)]
