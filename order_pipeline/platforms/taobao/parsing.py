@@ -37,14 +37,16 @@ from order_pipeline.platforms.taobao.values import (
     read_text,
 )
 
-Read: TypeAlias = Callable[[Any], Any]
+_Read: TypeAlias = Callable[[Any], Any]
+# (column, field of the answer, reader).
+_Readers: TypeAlias = tuple[tuple[str, str, _Read], ...]
 
 
-def _needed(read: Read) -> Read:
+def _needed(read: _Read) -> _Read:
     return lambda value: needed(read(value))
 
 
-def _not_negative(read: Read) -> Read:
+def _not_negative(read: _Read) -> _Read:
     return lambda value: not_negative(read(value))
 
 
@@ -56,9 +58,9 @@ def _read_promise(value: object) -> datetime | None:
         return None
 
 
-# (column, field of the answer, reader), in the order of protocol.Order. Every reader answers a missing value with None,
+# In the order of protocol.Order. Every reader answers a missing value with None,
 # or refuses it.
-_TRADE_READERS: tuple[tuple[str, str, Read], ...] = (
+_TRADE_READERS: _Readers = (
     ("order_id", "tid", read_id),
     ("status", "status", _needed(read_code)),
     ("type", "type", read_code),
@@ -87,7 +89,7 @@ _TRADE_READERS: tuple[tuple[str, str, Read], ...] = (
     ("trade_from", "trade_from", read_text),
 )
 # The same of protocol.OrderItem.
-_LINE_READERS: tuple[tuple[str, str, Read], ...] = (
+_LINE_READERS: _Readers = (
     ("item_id", "oid", read_id),
     ("num_iid", "num_iid", read_code),
     ("sku_id", "sku_id", read_code),
@@ -111,8 +113,8 @@ _LINE_READERS: tuple[tuple[str, str, Read], ...] = (
     ("tracking_number", "invoice_no", read_code),
 )
 # Who has no codes of variants has one of the item.
-_OUTER_IID: tuple[tuple[str, str, Read], ...] = (("sku_code", "outer_iid", read_code),)
-_SKU_CODE = 3
+_OUTER_IID: _Readers = (("sku_code", "outer_iid", read_code),)
+_SKU_CODE = [column for column, _, _ in _LINE_READERS].index("sku_code")
 _NEEDED_OF_TRADE = frozenset({"tid", "status", "created", "modified"})
 _NEEDED_OF_LINE = frozenset({"oid", "num"})
 
@@ -217,7 +219,7 @@ def _parse(trade: dict[str, Any]) -> Order:
     return order
 
 
-def _read(record: dict[str, Any], readers: tuple[tuple[str, str, Read], ...], needed: frozenset[str]) -> list[Any]:
+def _read(record: dict[str, Any], readers: _Readers, needed_fields: frozenset[str]) -> list[Any]:
     """Return the columns of a record. Raises UnreadableError that names the first field which cannot be read."""
     get = record.get
     try:
@@ -225,12 +227,12 @@ def _read(record: dict[str, Any], readers: tuple[tuple[str, str, Read], ...], ne
         columns = [None if (value := get(field)) is None else read(value) for _, field, read in readers]
     except UnreadableError:
         raise _problem(record, readers) from None
-    if None in map(get, needed):
+    if None in map(get, needed_fields):
         raise _problem(record, readers)
     return columns
 
 
-def _problem(record: dict[str, Any], readers: tuple[tuple[str, str, Read], ...]) -> UnreadableError:
+def _problem(record: dict[str, Any], readers: _Readers) -> UnreadableError:
     for _, field, read in readers:
         try:
             read(record.get(field))
