@@ -130,7 +130,7 @@ def _dlt(on: Stage, days: int) -> list[str]:
         return []
     shop = {name: value for name, value in msgspec.to_builtins(on.shop).items() if isinstance(value, str)}
     shop |= {"fields": CREATED_LIST_FIELDS, "types": ALL_TYPES}
-    folder = tempfile.mkdtemp(prefix="order-pipeline-bench-dlt-")
+    folder = tempfile.mkdtemp(prefix="dlt-", dir=on.home)
     # It insists on a host and a password; the socket's folder in the query goes before them.
     database = on.database().replace("+psycopg2", "").replace("postgres@/", "postgres:unused@localhost/")
     script = str(Path(__file__).with_name("peer_dlt.py"))

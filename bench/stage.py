@@ -66,10 +66,11 @@ def sandbox_shops(count: int) -> tuple[sandbox.Shop, ...]:
 
 
 class Stage(NamedTuple):
-    """A served sandbox and a server for databases."""
+    """A served sandbox, a server for databases, and a folder for what else a measurement writes; it goes with them."""
 
     url: str
     postgres: embedded.EmbeddedServer
+    home: Path = Path()
 
     @property
     def shop(self) -> Shop:
@@ -143,7 +144,7 @@ def stage(
             postgres = embedded.start(Path(home))
             try:
                 assert sandbox.stdout is not None
-                yield Stage(sandbox.stdout.readline().strip(), postgres)
+                yield Stage(sandbox.stdout.readline().strip(), postgres, Path(home))
             finally:
                 postgres.stop()
     finally:
