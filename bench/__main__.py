@@ -44,7 +44,7 @@ SECTIONS = (
     "freshness",
 )
 # Small they say little, and take half of the time: not part of --quick unless named.
-NOT_QUICK = ("growth", "freshness")
+NOT_QUICK = ("backfill", "growth", "freshness")
 # Too long for every time: named by --only.
 ON_DEMAND = ("idle",)
 
