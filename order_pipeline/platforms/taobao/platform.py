@@ -298,7 +298,8 @@ class _Reader:
 
     def __init__(self, parse: Callable[..., _Record]) -> None:
         self._parse = parse
-        self._unreadable: dict[Hashable, str] = {}
+        # By hashes of keys and bodies: a walk of which every row is broken must not hold all of them.
+        self._unreadable: dict[int, int] = {}
 
     def __call__(self, page: WalkedPage) -> list[_Record]:
         """Return what the rows mean that are new, or whose copy on an earlier page was unreadable in another way."""
@@ -306,14 +307,16 @@ class _Reader:
         fresh = set(page.fresh)
         records = []
         for index, (row, raw) in enumerate(zip(page.answer.rows, content.rows, strict=True)):
-            earlier = self._unreadable.get(row.key)
+            key = hash(row.key)
+            earlier = self._unreadable.get(key)
             if index not in fresh and earlier is None:
                 continue
             record = self._parse(raw, text_is_clean=content.text_is_clean)
             if isinstance(record, RejectedRecord):
-                if record.body == earlier:
+                body = hash(record.body)
+                if body == earlier:
                     continue
-                self._unreadable[row.key] = record.body
+                self._unreadable[key] = body
             records.append(record)
         return records
 
