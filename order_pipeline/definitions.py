@@ -75,6 +75,6 @@ defs = build_defs()
 # Everything imported by now stays: 200,000 objects that a full collection in the middle of a load would look through,
 # 0.1 s each time. Frozen, they are left out.
 gc.freeze()
-# By default the young are looked through every 700 objects: in a run of 2,500 changes (1.2 s) 47 to 58 times, 25 to 40 ms,
-# and 47 to 75 ms more where a full collection fell into it. With this, not once (measured).
+# By default the young are looked through every 700 objects: in a run of 2,500 changes (1.2 s) 47 to 58 times, 25 to 40
+# ms, and 47 to 75 ms more where a full collection fell into it. With this, not once (measured).
 gc.set_threshold(50_000, 10, 10)

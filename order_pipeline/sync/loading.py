@@ -38,8 +38,8 @@ PAGES_PER_BATCH = 8
 PAGES_AHEAD = 4
 # While the next page is waited for, so few are staged: the database works while the platform does.
 FEWEST_PAGES = 3
-# Writing the log of calls takes 2 to 3 ms a batch, so it is done for some together; a load that fails leaves the rest of
-# them to who started it (shops.py).
+# Writing the log of calls takes 2 to 3 ms a batch, so it is done for some together; a load that fails leaves the rest
+# of them to who started it (shops.py).
 BATCHES_PER_LOG = 8
 # A session that ends takes along what it staged, and the window is walked again. Who loses five has other worries.
 MOST_WALKS = 5
